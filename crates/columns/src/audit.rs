@@ -1,0 +1,185 @@
+//! The proof that every offset was sealed exactly once.
+//!
+//! Pure: it is given every object under the topics' folders and under `dead-letters/`, and says what is wrong with them together. A
+//! lake is clean when, for each partition, the batches follow each other without gap or overlap, each accounts for every offset of
+//! its range as a row, a dead letter or a duplicate, no id occurs twice, and nothing is damaged or foreign. What a writer left behind
+//! when it died before its commit is listed, but is no fault: it is not committed and readers never see it.
+
+mod report;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use arrow::array::{RecordBatch, StringArray, UInt64Array};
+use bytes::Bytes;
+use nocturne_wire::{BatchName, Offset, Partition, Topic, batch::BatchFooter, path};
+
+pub use self::report::{AuditReport, Fault, PartitionAudit};
+use crate::{ColumnsError, dead_letters, open_batch, rows::Columns, schema::OFFSET};
+
+/// Audits the objects of a lake, given as path and bytes in any order; those outside the audited folders are ignored.
+pub fn audit(objects: impl IntoIterator<Item = (String, Bytes)>) -> AuditReport {
+    let mut audit = Audit::default();
+    for (path, bytes) in objects {
+        audit.take(path, &bytes);
+    }
+    audit.finish()
+}
+
+#[derive(Default)]
+struct Audit {
+    sealed: BTreeMap<(Topic, Partition), BTreeMap<Offset, BatchFooter>>,
+    letters: BTreeMap<BatchName, Vec<(Offset, u64)>>,
+    /// Every id seen, as 128 bits of hash: a month of ids fits memory, and two different ids meet once in 10^38.
+    ids: HashMap<(Topic, u128), BatchName>,
+    faults: Vec<Fault>,
+}
+
+impl Audit {
+    fn take(&mut self, path: String, bytes: &Bytes) {
+        if let Some(name) = path::parse_batch(&path) {
+            self.batch(path, &name, bytes);
+        } else if let Some((name, last)) = path::parse_dead_letters(&path) {
+            self.dead_letters(path, name, last, bytes);
+        } else if is_audited(&path) {
+            self.faults.push(Fault::Foreign { path });
+        }
+    }
+
+    fn batch(&mut self, path: String, name: &BatchName, bytes: &Bytes) {
+        let (footer, rows) = match open_batch(name, bytes) {
+            Ok(opened) => opened,
+            Err(error) => return self.faults.push(Fault::Damaged { path, reason: chain(&error) }),
+        };
+        match check_rows(&footer, &rows) {
+            Ok(ids) => self.count_ids(name, &ids),
+            Err(reason) => self.faults.push(Fault::WrongFooter { path, reason }),
+        }
+        self.sealed.entry((name.topic, name.partition)).or_default().insert(name.first, footer);
+    }
+
+    fn dead_letters(&mut self, path: String, name: BatchName, last: Offset, bytes: &Bytes) {
+        match dead_letters::read(bytes) {
+            Err(error) => self.faults.push(Fault::Damaged { path, reason: chain(&error) }),
+            Ok((footer, letters)) => {
+                let inside = letters.iter().all(|letter| (name.first..=last).contains(&letter.offset));
+                if footer.name != name || footer.last != last || !inside {
+                    let reason = "its name, its footer and its rows do not cover the same offsets".to_owned();
+                    self.faults.push(Fault::WrongFooter { path, reason });
+                }
+                self.letters.entry(name).or_default().push((last, letters.len() as u64));
+            }
+        }
+    }
+
+    fn count_ids(&mut self, name: &BatchName, ids: &StringArray) {
+        for id in ids.iter().flatten() {
+            if let Some(before) = self.ids.insert((name.topic, hash(id)), *name) {
+                let (first, second) = (path::batch(&before), path::batch(name));
+                self.faults.push(Fault::DuplicateId { id: id.to_owned(), first, second });
+            }
+        }
+    }
+
+    fn finish(mut self) -> AuditReport {
+        let sealed = std::mem::take(&mut self.sealed);
+        let mut partitions = Vec::with_capacity(sealed.len());
+        for ((topic, partition), batches) in sealed {
+            partitions.extend(self.partition(topic, partition, batches.into_values()));
+        }
+        let mut leftovers = Vec::new();
+        for (name, attempts) in std::mem::take(&mut self.letters) {
+            leftovers.extend(attempts.into_iter().map(|(last, _)| path::dead_letters(&name, last)));
+        }
+        self.faults.sort();
+        AuditReport { partitions, faults: self.faults, leftovers }
+    }
+
+    fn partition(
+        &mut self,
+        topic: Topic,
+        partition: Partition,
+        batches: impl Iterator<Item = BatchFooter>,
+    ) -> Option<PartitionAudit> {
+        let mut sum: Option<PartitionAudit> = None;
+        let mut topic_id = None;
+        for footer in batches {
+            let sum = sum.get_or_insert_with(|| PartitionAudit::begin(topic, partition, footer.name.first));
+            self.neighbors(sum.next, &footer);
+            let topic_id = topic_id.get_or_insert_with(|| footer.topic_id.clone());
+            if *topic_id != footer.topic_id {
+                self.faults.push(Fault::TopicRecreated {
+                    path: path::batch(&footer.name),
+                    was: topic_id.clone(),
+                    is: footer.topic_id.clone(),
+                });
+                topic_id.clone_from(&footer.topic_id);
+            }
+            self.settle_dead_letters(&footer);
+            sum.add(&footer);
+        }
+        sum
+    }
+
+    fn neighbors(&mut self, next: Offset, footer: &BatchFooter) {
+        let (path, first) = (path::batch(&footer.name), footer.name.first);
+        if first > next {
+            self.faults.push(Fault::Gap { path, from: next, to: first });
+        } else if first < next {
+            self.faults.push(Fault::Overlap { path, from: first, to: next });
+        }
+    }
+
+    /// Takes a batch's dead letters out of those found; what remains in the end belongs to no batch.
+    fn settle_dead_letters(&mut self, footer: &BatchFooter) {
+        let attempts = self.letters.entry(footer.name).or_default();
+        let found = attempts.iter().position(|(last, _)| *last == footer.last).map_or(0, |index| attempts.remove(index).1);
+        if found != footer.dead {
+            self.faults.push(Fault::DeadLetters { path: path::batch(&footer.name), expected: footer.dead, found });
+        }
+    }
+}
+
+fn is_audited(path: &str) -> bool {
+    let inside = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    Topic::ALL.iter().any(|topic| inside(topic.as_str())) || inside("dead-letters")
+}
+
+/// The ids of the rows, when footer and rows agree.
+fn check_rows(footer: &BatchFooter, rows: &RecordBatch) -> Result<StringArray, String> {
+    let (first, last) = (footer.name.first, footer.last);
+    let span = last
+        .0
+        .checked_sub(first.0)
+        .map(|more| u128::from(more) + 1)
+        .ok_or_else(|| format!("it ends at {last}, before its first offset"))?;
+    let counted = u128::from(footer.rows) + u128::from(footer.dead) + u128::from(footer.duplicates);
+    if counted != span {
+        return Err(format!("it covers {span} offsets, but accounts for {counted}"));
+    }
+    let columns = Columns::of("batch", rows);
+    let text = |error: ColumnsError| chain(&error);
+    let offsets = columns.get::<UInt64Array>(OFFSET).map_err(text)?.values();
+    let inside = offsets.iter().all(|offset| (first..=last).contains(&Offset(*offset)));
+    if !inside || !offsets.is_sorted_by(|a, b| a < b) {
+        return Err("its rows' offsets do not grow within its range".to_owned());
+    }
+    columns.get::<StringArray>("id").map_err(text).cloned()
+}
+
+fn hash(id: &str) -> u128 {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, id).hash(&mut hasher);
+        hasher.finish()
+    };
+    u128::from(half(0)) << 64 | u128::from(half(1))
+}
+
+/// An error with its causes in one line: the report is read where no cause can be asked for.
+fn chain(error: &ColumnsError) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,118 @@
+//! Avro records into Arrow rows; what is not a record becomes a dead letter.
+//!
+//! Every record is read twice: by the hand-written decoder of `wire`, which checks what Arrow cannot (ids, ranges, UTF-8, trailing
+//! bytes) and gives the id, and by `arrow-avro`, which appends it to the columns. A columnar decoder that fails in the middle of
+//! a record has already appended some of its columns, and its batch is lost; after the check it does not fail. If it ever does,
+//! the batch is decoded again without that record.
+
+use std::{collections::HashSet, sync::Arc};
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use nocturne_wire::{InteractionId, Offset, Topic, avro};
+
+use crate::{ColumnsError, DeadLetter, Result, schema};
+
+/// What became of a range of records.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The rows, in the order of offsets.
+    pub batch: RecordBatch,
+    /// Records that are not rows, with the reason.
+    pub dead: Vec<DeadLetter>,
+    /// Records that were dropped because their id was there before.
+    pub duplicates: u64,
+    /// Ids of the rows, in their order: to be remembered as recent.
+    pub ids: Vec<InteractionId>,
+}
+
+/// Decodes interactions; see [`decode`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn interactions_from_avro(records: &[(Offset, &[u8])], recent: Option<&HashSet<InteractionId>>) -> Result<Decoded> {
+    decode(Topic::Interactions, records, recent)
+}
+
+/// Decodes feedback; see [`decode`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn feedback_from_avro(records: &[(Offset, &[u8])], recent: Option<&HashSet<InteractionId>>) -> Result<Decoded> {
+    decode(Topic::Feedback, records, recent)
+}
+
+/// Decodes records of a topic in Avro's single-object encoding. A record that cannot be read becomes a dead letter wherever it
+/// stands; one whose id occurred before, here or among `recent`, is counted and dropped.
+///
+/// # Errors
+/// Only when the Avro schema itself cannot be turned into columns; never because of a record.
+pub fn decode(topic: Topic, records: &[(Offset, &[u8])], recent: Option<&HashSet<InteractionId>>) -> Result<Decoded> {
+    let mut valid = Vec::with_capacity(records.len());
+    let mut dead = Vec::new();
+    let mut seen = HashSet::new();
+    let mut duplicates = 0;
+    for &(offset, raw) in records {
+        match id_of(topic, raw) {
+            Err(error) => dead.push(DeadLetter { offset, reason: error.to_string(), raw: raw.to_vec() }),
+            Ok(id) if recent.is_some_and(|recent| recent.contains(&id)) => duplicates += 1,
+            Ok(id) => {
+                if seen.insert(id.clone()) {
+                    valid.push(Valid { offset, raw, id });
+                } else {
+                    duplicates += 1;
+                }
+            }
+        }
+    }
+    let batch = loop {
+        match columns(topic, &valid)? {
+            Ok(batch) => break batch,
+            Err(Refused { index, reason }) => {
+                let Valid { offset, raw, .. } = valid.remove(index);
+                dead.push(DeadLetter { offset, reason, raw: raw.to_vec() });
+            }
+        }
+    };
+    dead.sort_by_key(|letter| letter.offset);
+    Ok(Decoded { batch, dead, duplicates, ids: valid.into_iter().map(|record| record.id).collect() })
+}
+
+struct Valid<'a> {
+    offset: Offset,
+    raw: &'a [u8],
+    id: InteractionId,
+}
+
+struct Refused {
+    index: usize,
+    reason: String,
+}
+
+fn id_of(topic: Topic, raw: &[u8]) -> Result<InteractionId, avro::DecodeError> {
+    match topic {
+        Topic::Interactions => avro::decode_interaction(raw).map(|record| record.id),
+        Topic::Feedback => avro::decode_feedback(raw).map(|record| record.id),
+    }
+}
+
+fn columns(topic: Topic, valid: &[Valid<'_>]) -> Result<Result<RecordBatch, Refused>> {
+    let schema = schema::of(topic)?;
+    if valid.is_empty() {
+        return Ok(Ok(RecordBatch::new_empty(schema)));
+    }
+    let mut decoder = schema::decoder(topic, valid.len())?;
+    for (index, record) in valid.iter().enumerate() {
+        let refused = match decoder.decode(record.raw) {
+            Ok(read) if read == record.raw.len() => continue,
+            Ok(read) => format!("the columnar decoder stopped after {read} of {} bytes", record.raw.len()),
+            Err(error) => format!("the columnar decoder refused it: {error}"),
+        };
+        return Ok(Err(Refused { index, reason: refused }));
+    }
+    let failed = |source| ColumnsError::Write { what: "decoded rows", source };
+    let rows = decoder.flush().map_err(|error| failed(error.into()))?;
+    let rows = rows.ok_or_else(|| failed("the decoder gave no rows".into()))?;
+    let offsets: ArrayRef = Arc::new(UInt64Array::from_iter_values(valid.iter().map(|record| record.offset.0)));
+    let columns = std::iter::once(offsets).chain(rows.columns().iter().cloned()).collect();
+    RecordBatch::try_new(schema, columns).map(Ok).map_err(|error| failed(error.into()))
+}

@@ -1,0 +1,38 @@
+//! Records to Arrow to Parquet and back, the audit of a lake, and curation as query plans.
+//!
+//! Bytes in, bytes out: nothing here opens a lake or a network connection. It is the only crate that depends on arrow, parquet and
+//! datafusion, so that one version of them serves the whole tree; a [`RecordBatch`] passes through other crates unopened.
+//!
+//! * [`decode()`]: Avro records → Arrow rows and dead letters, duplicates dropped.
+//! * [`seal()`], [`open_batch`]: rows ⇄ one sealed Parquet object with a [`nocturne_wire::batch::BatchFooter`].
+//! * [`interactions`], [`feedback`]: rows → records.
+//! * [`audit()`]: proves that every offset was sealed exactly once.
+//! * [`curate()`]: which rows a night may learn from, each with its verdict and reason.
+//! * [`write_metrics`], [`read_metrics`]: a night's curves.
+
+mod audit;
+mod curate;
+mod dead_letters;
+mod decode;
+mod error;
+mod metrics;
+mod parquet_file;
+mod rows;
+mod schema;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+pub use arrow::array::RecordBatch;
+pub use audit::{AuditReport, Fault, PartitionAudit, audit};
+pub use bytes::Bytes;
+pub use curate::{Curated, CuratedRow, Resources, curate, curated_rows, read_curated, write_curated};
+pub use dead_letters::{DeadLetter, read_dead_letters, seal_dead_letters};
+pub use decode::{Decoded, decode, feedback_from_avro, interactions_from_avro};
+pub use error::ColumnsError;
+pub use metrics::{MetricRow, read_metrics, write_metrics};
+pub use rows::{feedback, interactions};
+pub use seal::{open_batch, read_batch, read_footer, seal};
+
+/// This crate's outcome.
+pub type Result<T, E = ColumnsError> = std::result::Result<T, E>;

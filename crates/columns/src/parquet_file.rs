@@ -1,0 +1,112 @@
+//! One record batch as one Parquet object, sealed with a digest over all of it.
+//!
+//! Parquet's own page checksums are optional and cover no footer: a flipped bit can decode to other text, and some make the readers
+//! panic. So the first bytes after the magic, which no reader looks at, hold a tag and the SHA-256 of the whole object with the
+//! digest's own place left zero; nothing is parsed until that matches. To any other Parquet reader it is an ordinary file.
+
+use std::sync::Arc;
+
+use arrow::{array::RecordBatch, compute::concat_batches, datatypes::Schema};
+use bytes::Bytes;
+use parquet::{
+    arrow::{
+        ArrowWriter,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+    },
+    basic::{Compression, ZstdLevel},
+    file::{
+        metadata::KeyValue,
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
+    },
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{ColumnsError, Result};
+
+const MAGIC: &[u8] = b"PAR1";
+const TAG: &[u8] = b"nocturne";
+const DIGEST_AT: usize = MAGIC.len() + TAG.len();
+const DIGEST_BYTES: usize = 32;
+const HEADER_BYTES: usize = DIGEST_AT + DIGEST_BYTES;
+
+/// Settings shared by all objects: zstd, statistics by page so that readers can skip.
+pub(crate) fn properties() -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_created_by(concat!("nocturne ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::Page)
+}
+
+pub(crate) fn write(
+    what: &'static str,
+    batch: &RecordBatch,
+    properties: WriterProperties,
+    metadata: &[(&str, String)],
+) -> Result<Bytes> {
+    let failed = ColumnsError::write(what);
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).map_err(&failed)?;
+    let header = [TAG, &[0; DIGEST_BYTES]].concat();
+    writer.write_all(&header).map_err(|error| failed(error.into()))?;
+    writer.write(batch).map_err(&failed)?;
+    for (key, value) in metadata {
+        writer.append_key_value_metadata(KeyValue::new((*key).to_owned(), value.clone()));
+    }
+    let mut bytes = writer.into_inner().map_err(failed)?;
+    let digest = digest(&bytes);
+    bytes[DIGEST_AT..HEADER_BYTES].copy_from_slice(&digest);
+    Ok(bytes.into())
+}
+
+/// SHA-256 of an object of at least [`HEADER_BYTES`] as if its digest were zero.
+fn digest(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
+    Sha256::new()
+        .chain_update(&bytes[..DIGEST_AT])
+        .chain_update([0; DIGEST_BYTES])
+        .chain_update(&bytes[HEADER_BYTES..])
+        .finalize()
+        .into()
+}
+
+/// The footer of an object that was found to be what was written.
+pub(crate) fn open(what: &'static str, bytes: &Bytes) -> Result<ArrowReaderMetadata> {
+    let damaged = |reason: &str| Err(ColumnsError::damaged(what, reason));
+    if bytes.len() < HEADER_BYTES {
+        return damaged("it is too short to be a sealed Parquet object");
+    }
+    if !bytes.starts_with(MAGIC) {
+        return damaged("it does not begin with Parquet's magic: it is another kind of file");
+    }
+    if !bytes.ends_with(MAGIC) {
+        return damaged("it does not end with Parquet's magic: it was cut off");
+    }
+    if bytes[MAGIC.len()..DIGEST_AT] != *TAG {
+        return damaged("it is Parquet, but was not sealed by Nocturne");
+    }
+    if bytes[DIGEST_AT..HEADER_BYTES] != digest(bytes) {
+        return damaged("it does not hash to the digest that it was sealed with: bytes were changed");
+    }
+    ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new())
+        .map_err(|error| ColumnsError::unreadable(what, "its footer cannot be parsed", error))
+}
+
+pub(crate) fn metadata<'a>(what: &'static str, opened: &'a ArrowReaderMetadata, key: &str) -> Result<&'a str> {
+    let pairs = opened.metadata().file_metadata().key_value_metadata();
+    let pair = pairs.into_iter().flatten().find(|pair| pair.key == key);
+    pair.and_then(|pair| pair.value.as_deref())
+        .ok_or_else(|| ColumnsError::damaged(what, format!("its footer has no `{key}`: it is another kind of table")))
+}
+
+/// All rows; the schema carries no metadata of the file.
+pub(crate) fn rows(what: &'static str, bytes: &Bytes, opened: ArrowReaderMetadata) -> Result<RecordBatch> {
+    let failed = |error| ColumnsError::unreadable(what, "its columns cannot be read", error);
+    let count = usize::try_from(opened.metadata().file_metadata().num_rows()).unwrap_or_default();
+    let schema = Arc::new(Schema::new(opened.schema().fields().clone()));
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes.clone(), opened).with_batch_size(count.max(1));
+    let batches = reader.build().map_err(|error| failed(error.into()))?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let rows = match <[RecordBatch; 1]>::try_from(batches) {
+        Ok([rows]) => rows,
+        Err(batches) if batches.is_empty() => return Ok(RecordBatch::new_empty(schema)),
+        Err(batches) => concat_batches(&batches[0].schema(), &batches).map_err(failed)?,
+    };
+    rows.with_schema(schema).map_err(failed)
+}

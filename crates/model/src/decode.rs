@@ -1,0 +1,215 @@
+//! Decoding with recurrent state: what serves.
+//!
+//! One code path runs prefill and single steps: a call takes any number of sequences with any number of new tokens each, multiplies all rows with the
+//! weights at once and mixes every sequence with its own state. Weights stay in `f32`; the base is shared by every generation.
+
+mod layers;
+mod state;
+mod weights;
+
+use std::sync::Arc;
+
+use layers::{Scratch, Spread, block_forward};
+use rayon::prelude::*;
+pub use state::SessionState;
+pub use weights::{Banks, Base, Weights};
+
+use crate::kernels::{
+    gemm::{Factor, Write, product},
+    math::{max, simd},
+    norm,
+};
+
+/// One sequence of a call: its state and its new tokens.
+#[derive(Debug)]
+pub struct Piece<'a> {
+    /// The state; moved to the end of the tokens.
+    pub state: &'a mut SessionState,
+    /// New tokens, at least one, each below the vocabulary's size.
+    pub tokens: &'a [u32],
+}
+
+/// One sequence of a step: its state and its next token.
+#[derive(Debug)]
+pub struct StepInput<'a> {
+    /// The state.
+    pub state: &'a mut SessionState,
+    /// The next token.
+    pub token: u32,
+}
+
+/// What a prefill gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prefill {
+    /// Logits after the last token, `[V]`.
+    pub logits: Vec<f32>,
+    /// Negative log-likelihood of each token given what came before, in nats; the first one is missing when nothing came before.
+    pub nll: Vec<f32>,
+}
+
+/// Scratch memory of one decoding thread.
+#[derive(Debug)]
+pub struct Decoder {
+    base: Arc<Base>,
+    /// One for every thread that takes a share of a call's sequences.
+    scratch: Vec<Scratch>,
+    logits: Vec<f32>,
+}
+
+impl Decoder {
+    /// A decoder for one base.
+    pub fn new(base: &Arc<Base>) -> Self {
+        let scratch = std::iter::repeat_with(Scratch::default).take(rayon::current_num_threads().max(1)).collect();
+        Self { base: Arc::clone(base), scratch, logits: Vec::new() }
+    }
+
+    /// Reads tokens into a state.
+    ///
+    /// # Panics
+    /// When `tokens` is empty or holds an id outside the vocabulary.
+    pub fn prefill(&mut self, weights: &Weights, state: &mut SessionState, tokens: &[u32]) -> Prefill {
+        let mut pieces = [Piece { state, tokens }];
+        let nll = self.score_many(weights, &mut pieces).pop().unwrap_or_default();
+        let logits = pieces[0].state.last_logits.clone().unwrap_or_default();
+        Prefill { logits, nll }
+    }
+
+    /// Reads tokens of many sequences at once; gives what each token cost, as in [`Prefill::nll`].
+    ///
+    /// # Panics
+    /// When a piece is empty or holds an id outside the vocabulary.
+    pub fn score_many(&mut self, weights: &Weights, pieces: &mut [Piece<'_>]) -> Vec<Vec<f32>> {
+        let hidden = self.hidden(weights, pieces);
+        let logits = self.project(&hidden);
+        let vocab = self.base.config().vocab;
+        let mut scores = Vec::with_capacity(pieces.len());
+        let mut first = 0;
+        for piece in pieces.iter_mut() {
+            let count = piece.tokens.len();
+            let rows = &logits[first * vocab..(first + count) * vocab];
+            let carried = piece.state.last_logits.take();
+            let before = carried.as_deref().into_iter().zip(piece.tokens);
+            let here = rows.chunks_exact(vocab).zip(&piece.tokens[1..]);
+            scores.push(before.chain(here).map(|(row, token)| surprise(row, *token)).collect());
+            piece.state.last_logits = Some(rows[(count - 1) * vocab..].to_vec());
+            first += count;
+        }
+        scores
+    }
+
+    /// Reads tokens into a state and gives the logits after every one of them, `[tokens, V]`.
+    ///
+    /// # Panics
+    /// When `tokens` is empty or holds an id outside the vocabulary.
+    pub fn prefill_all(&mut self, weights: &Weights, state: &mut SessionState, tokens: &[u32]) -> Vec<f32> {
+        let hidden = self.hidden(weights, &mut [Piece { state, tokens }]);
+        self.project(&hidden)
+    }
+
+    /// Reads tokens of many sequences at once; returns the logits after each one's last token, `[pieces, V]`.
+    ///
+    /// # Panics
+    /// When a piece is empty or holds an id outside the vocabulary.
+    pub fn prefill_many(&mut self, weights: &Weights, pieces: &mut [Piece<'_>]) -> &[f32] {
+        let hidden = self.hidden(weights, pieces);
+        let width = self.base.config().width;
+        let mut row = 0;
+        let mut last = Vec::with_capacity(pieces.len() * width);
+        for piece in pieces.iter() {
+            row += piece.tokens.len();
+            last.extend_from_slice(&hidden[(row - 1) * width..row * width]);
+        }
+        self.logits = self.project(&last);
+        let vocab = self.base.config().vocab;
+        for (piece, logits) in pieces.iter_mut().zip(self.logits.chunks_exact(vocab)) {
+            piece.state.last_logits = Some(logits.to_vec());
+        }
+        &self.logits
+    }
+
+    /// Moves every sequence by one token; returns the logits, `[batch, V]`.
+    ///
+    /// # Panics
+    /// When a token lies outside the vocabulary.
+    pub fn step(&mut self, weights: &Weights, batch: &mut [StepInput<'_>]) -> &[f32] {
+        let tokens: Vec<[u32; 1]> = batch.iter().map(|s| [s.token]).collect();
+        let mut pieces: Vec<Piece<'_>> =
+            batch.iter_mut().zip(&tokens).map(|(s, token)| Piece { state: s.state, tokens: token }).collect();
+        self.prefill_many(weights, &mut pieces)
+    }
+
+    /// Hidden states after the last norm, all rows of all pieces. Sequences do not meet before the head, so that every thread takes some of them and
+    /// none waits for another.
+    fn hidden(&mut self, weights: &Weights, pieces: &mut [Piece<'_>]) -> Vec<f32> {
+        let base = &*self.base;
+        let width = base.config().width;
+        let total: usize = pieces.iter().map(|p| p.tokens.len()).sum();
+        let mut hidden = vec![0.0; total * width];
+        let threads = if total * width < ELEMENTS_FOR_THREADS { 1 } else { self.scratch.len().min(pieces.len()) };
+        if threads < 2 {
+            share(base, weights, &mut self.scratch[0], Spread::All, pieces, &mut hidden);
+            return hidden;
+        }
+        let mut shares = Vec::with_capacity(threads);
+        let (mut left, mut out) = (pieces, hidden.as_mut_slice());
+        for n in 0..threads {
+            let count = if n + 1 == threads { left.len() } else { take(left, out.len() / width / (threads - n)) };
+            let (mine, rest) = std::mem::take(&mut left).split_at_mut(count);
+            let rows: usize = mine.iter().map(|p| p.tokens.len()).sum();
+            let (rows, others) = std::mem::take(&mut out).split_at_mut(rows * width);
+            shares.push((mine, rows));
+            (left, out) = (rest, others);
+        }
+        shares.into_par_iter().zip(&mut self.scratch).for_each(|((pieces, out), scratch)| {
+            share(base, weights, scratch, Spread::Here, pieces, out);
+        });
+        hidden
+    }
+
+    fn project(&self, hidden: &[f32]) -> Vec<f32> {
+        let (width, vocab) = (self.base.config().width, self.base.config().vocab);
+        let rows = hidden.len() / width;
+        let mut logits = vec![0.0; rows * vocab];
+        product(&mut logits, Write::Set, Factor::new(hidden, rows, width), Factor::new(self.base.embed(), vocab, width).t());
+        logits
+    }
+}
+
+/// Calls with fewer elements than this are not worth a second thread.
+const ELEMENTS_FOR_THREADS: usize = 1 << 10;
+
+/// How many of the first pieces hold about `tokens` tokens; at least one.
+fn take(pieces: &[Piece<'_>], tokens: usize) -> usize {
+    let mut sum = 0;
+    let over = pieces.iter().position(|p| {
+        sum += p.tokens.len();
+        sum >= tokens
+    });
+    over.map_or(pieces.len(), |n| n + 1)
+}
+
+/// Moves some sequences through all blocks; `out` gets the rows after the last norm.
+fn share(base: &Base, weights: &Weights, scratch: &mut Scratch, spread: Spread, pieces: &mut [Piece<'_>], out: &mut [f32]) {
+    let width = base.config().width;
+    let mut x = Vec::with_capacity(out.len());
+    for token in pieces.iter().flat_map(|p| p.tokens) {
+        let at = *token as usize * width;
+        x.extend_from_slice(&base.embed()[at..at + width]);
+    }
+    for index in 0..base.config().mixers.len() {
+        block_forward(scratch, spread, weights, index, &mut x, pieces);
+    }
+    for piece in pieces.iter_mut() {
+        piece.state.position += piece.tokens.len();
+    }
+    simd(|| out.chunks_exact_mut(width).zip(x.chunks_exact(width)).for_each(|(o, x)| norm::row(o, x, base.norm())));
+}
+
+/// Negative log-likelihood of a token under logits, in nats.
+pub fn surprise(logits: &[f32], token: u32) -> f32 {
+    simd(|| {
+        let top = max(logits);
+        let sum: f32 = logits.iter().map(|l| crate::kernels::math::exp(l - top)).sum();
+        top + sum.ln() - logits[token as usize]
+    })
+}

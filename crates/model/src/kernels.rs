@@ -1,0 +1,19 @@
+//! The fused operations: forward and gradient over row-major `f32` slices.
+//!
+//! Shapes are written `[batch, time, channels]` (B, T, C); N stands for B × T rows. Every kernel has a test that compares its gradient with finite
+//! differences in `kernels/tests.rs`.
+
+pub mod attention;
+pub mod conv;
+pub mod delta;
+pub mod embed;
+pub mod fast;
+pub mod gemm;
+pub mod head;
+pub mod linear;
+pub mod math;
+pub mod mlp;
+pub mod norm;
+
+#[cfg(test)]
+mod tests;

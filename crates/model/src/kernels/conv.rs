@@ -1,0 +1,113 @@
+//! Short causal depth-wise convolution over time: `y[t, c] = Σ_j w[j, c] x[t - (J-1) + j, c]`, optionally followed by SiLU.
+
+use rayon::prelude::*;
+
+use super::math::{sigmoid, simd};
+use crate::host::{Forward, HostOp, View};
+
+/// The convolution; inputs are `x [B, T, C]` and `w [J, C]`.
+#[derive(Debug, Clone, Copy)]
+pub struct ShortConv {
+    /// Whether SiLU follows.
+    pub silu: bool,
+}
+
+impl HostOp for ShortConv {
+    fn forward(&self, inputs: &[View<'_>]) -> Forward {
+        let (x, w) = (inputs[0], inputs[1]);
+        let (time, channels, taps) = (x.shape[1], x.shape[2], w.shape[0]);
+        let mut linear = vec![0.0; x.data.len()];
+        let sequence = time * channels;
+        linear.par_chunks_mut(sequence).zip(x.data.par_chunks(sequence)).for_each(|(y, x)| {
+            simd(|| convolve(y, x, w.data, channels, taps));
+        });
+        let shape = x.shape.to_vec();
+        if !self.silu {
+            return Forward { output: linear, shape, saved: Vec::new() };
+        }
+        let mut output = linear.clone();
+        output.par_chunks_mut(sequence).for_each(|y| simd(|| y.iter_mut().for_each(|y| *y *= sigmoid(*y))));
+        Forward { output, shape, saved: vec![linear] }
+    }
+
+    fn backward(&self, inputs: &[View<'_>], saved: &[Vec<f32>], gradient: View<'_>, needs: &[bool]) -> Vec<Option<Vec<f32>>> {
+        let (x, w) = (inputs[0], inputs[1]);
+        let (time, channels, taps) = (x.shape[1], x.shape[2], w.shape[0]);
+        let sequence = time * channels;
+        let mut dx = vec![0.0; x.data.len()];
+        let linear = saved.first();
+        let dw = dx
+            .par_chunks_mut(sequence)
+            .enumerate()
+            .map(|(b, dx)| {
+                let range = b * sequence..(b + 1) * sequence;
+                let mut dy = gradient.data[range.clone()].to_vec();
+                if let Some(linear) = linear {
+                    simd(|| silu_backward(&mut dy, &linear[range.clone()]));
+                }
+                simd(|| convolve_backward(dx, &dy, &x.data[range], w.data, channels, taps, needs[1]))
+            })
+            .reduce(
+                || vec![0.0; taps * channels],
+                |mut a, b| {
+                    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                    a
+                },
+            );
+        vec![Some(dx), needs[1].then_some(dw)]
+    }
+}
+
+#[inline(always)]
+fn convolve(y: &mut [f32], x: &[f32], w: &[f32], channels: usize, taps: usize) {
+    let time = y.len() / channels;
+    for t in 0..time {
+        let out = &mut y[t * channels..(t + 1) * channels];
+        for j in (taps - 1).saturating_sub(t)..taps {
+            let from = (t + j + 1 - taps) * channels;
+            let (x, w) = (&x[from..from + channels], &w[j * channels..(j + 1) * channels]);
+            for c in 0..channels {
+                out[c] += w[c] * x[c];
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn silu_backward(dy: &mut [f32], linear: &[f32]) {
+    for (dy, x) in dy.iter_mut().zip(linear) {
+        let s = sigmoid(*x);
+        *dy *= s * (1.0 + x * (1.0 - s));
+    }
+}
+
+#[inline(always)]
+fn convolve_backward(
+    dx: &mut [f32],
+    dy: &[f32],
+    x: &[f32],
+    w: &[f32],
+    channels: usize,
+    taps: usize,
+    with_weight: bool,
+) -> Vec<f32> {
+    let time = dy.len() / channels;
+    let mut dw = vec![0.0; taps * channels];
+    for t in 0..time {
+        let dy = &dy[t * channels..(t + 1) * channels];
+        for j in (taps - 1).saturating_sub(t)..taps {
+            let from = (t + j + 1 - taps) * channels;
+            let (dx, x) = (&mut dx[from..from + channels], &x[from..from + channels]);
+            let (dw, w) = (&mut dw[j * channels..(j + 1) * channels], &w[j * channels..(j + 1) * channels]);
+            for c in 0..channels {
+                dx[c] += w[c] * dy[c];
+            }
+            if with_weight {
+                for c in 0..channels {
+                    dw[c] += x[c] * dy[c];
+                }
+            }
+        }
+    }
+    dw
+}

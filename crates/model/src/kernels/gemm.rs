@@ -1,0 +1,80 @@
+//! Matrix products over row-major slices.
+
+use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
+use rayon::prelude::*;
+
+/// One factor of a product: a row-major slice, possibly read transposed, possibly a column range of a wider matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct Factor<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    transposed: bool,
+}
+
+impl<'a> Factor<'a> {
+    /// A dense `rows × cols` matrix.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self { data, rows, cols, stride: cols, transposed: false }
+    }
+
+    /// The transpose.
+    pub fn t(mut self) -> Self {
+        self.transposed = !self.transposed;
+        self
+    }
+
+    fn view(&self) -> MatRef<'a, f32> {
+        let end = if self.rows == 0 { 0 } else { (self.rows - 1) * self.stride + self.cols };
+        let view = if self.stride == self.cols {
+            MatRef::from_row_major_slice(&self.data[..end], self.rows, self.cols)
+        } else {
+            MatRef::from_row_major_slice_with_stride(&self.data[..end], self.rows, self.cols, self.stride)
+        };
+        if self.transposed { view.transpose() } else { view }
+    }
+}
+
+/// Whether a product overwrites or adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// `out = a b`
+    Set,
+    /// `out += a b`
+    Add,
+}
+
+/// Products of at least this many multiply-adds are worth a second thread.
+const PARALLEL_FROM: usize = 1 << 20;
+
+/// `out = a b` or `out += a b`, on as many threads as pay. Rows of the output are split between threads here: every thread then runs without
+/// meeting the others, whereas the library's own threads meet at a barrier for every block, which costs a fifth on a busy machine.
+pub fn product(out: &mut [f32], write: Write, a: Factor<'_>, b: Factor<'_>) {
+    let (a, b) = (a.view(), b.view());
+    let (rows, cols) = (a.nrows(), b.ncols());
+    let threads = rayon::current_num_threads();
+    if threads < 2 || rows < 2 * threads || rows * a.ncols() * cols < PARALLEL_FROM {
+        return run(out, write, a, b);
+    }
+    let part = rows.div_ceil(threads);
+    out[..rows * cols].par_chunks_mut(part * cols).enumerate().for_each(|(n, out)| {
+        let height = out.len() / cols;
+        run(out, write, a.subrows(n * part, height), b);
+    });
+}
+
+/// The same on the calling thread only, for use inside a parallel loop.
+pub fn product_here(out: &mut [f32], write: Write, a: Factor<'_>, b: Factor<'_>) {
+    run(out, write, a.view(), b.view());
+}
+
+fn run(out: &mut [f32], write: Write, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
+    let (rows, cols) = (a.nrows(), b.ncols());
+    let out = MatMut::from_row_major_slice_mut(&mut out[..rows * cols], rows, cols);
+    let accum = match write {
+        Write::Set => Accum::Replace,
+        Write::Add => Accum::Add,
+    };
+    matmul(out, accum, a, b, 1.0_f32, Par::Seq);
+}

@@ -1,0 +1,164 @@
+//! The output head and its losses as one operation: logits `x Eᵀ` only for rows that carry a target.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::{
+    gemm::{Factor, Write, product},
+    math::{max, simd, softmax},
+};
+use crate::host::{Forward, HostOp, View};
+
+/// What one row should predict.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Goal {
+    /// One token: cross-entropy.
+    Token(u32),
+    /// A teacher's distribution: row of [`Targets::teacher`]; Kullback-Leibler divergence from the teacher.
+    Teacher(u32),
+}
+
+/// One row with a target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// Row of the flattened `[B × T]`.
+    pub row: u32,
+    /// What it should predict.
+    pub goal: Goal,
+    /// Weight in the loss.
+    pub weight: f32,
+    /// Whether it counts in [`Tally`].
+    pub counted: bool,
+}
+
+/// The targets of a batch.
+#[derive(Debug, Default)]
+pub struct Targets {
+    /// Rows with targets, in the order of rows.
+    pub rows: Vec<Target>,
+    /// Teacher distributions `[n, V]`.
+    pub teacher: Vec<f32>,
+}
+
+/// Counts over counted token targets.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Tally {
+    /// Counted rows.
+    pub counted: u64,
+    /// Of them, those whose most likely token is the target.
+    pub right: u64,
+    /// Sum of unweighted losses over all rows, nats.
+    pub nats: f64,
+    /// All rows.
+    pub rows: u64,
+}
+
+/// The loss `Σ weight · loss / normalizer` over `x [N, C]` and `E [V, C]`; a scalar `[1]`.
+#[derive(Debug, Clone)]
+pub struct HeadLoss {
+    /// Targets.
+    pub targets: Arc<Targets>,
+    /// What the weighted sum is divided by.
+    pub normalizer: f32,
+    /// Filled by the forward pass.
+    pub tally: Arc<Mutex<Tally>>,
+}
+
+impl HostOp for HeadLoss {
+    fn forward(&self, inputs: &[View<'_>]) -> Forward {
+        let (x, e) = (inputs[0], inputs[1]);
+        let (vocab, width) = (e.shape[0], e.shape[1]);
+        let count = self.targets.rows.len();
+        let mut picked = Vec::with_capacity(count * width);
+        for target in &self.targets.rows {
+            let from = target.row as usize * width;
+            picked.extend_from_slice(&x.data[from..from + width]);
+        }
+        let mut logits = vec![0.0; count * vocab];
+        product(&mut logits, Write::Set, Factor::new(&picked, count, width), Factor::new(e.data, vocab, width).t());
+        let results: Vec<(f64, f64, bool)> = logits
+            .par_chunks_mut(vocab)
+            .zip(&self.targets.rows)
+            .map(|(row, target)| simd(|| self.row(row, target, vocab)))
+            .collect();
+        let mut tally = Tally::default();
+        let mut loss = 0.0;
+        for ((nats, weighted, right), target) in results.into_iter().zip(&self.targets.rows) {
+            loss += weighted;
+            tally.nats += nats;
+            tally.rows += 1;
+            tally.counted += u64::from(target.counted);
+            tally.right += u64::from(target.counted && right);
+        }
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = tally;
+        Forward { output: vec![loss as f32], shape: vec![1], saved: vec![logits, picked] }
+    }
+
+    fn backward(&self, inputs: &[View<'_>], saved: &[Vec<f32>], gradient: View<'_>, needs: &[bool]) -> Vec<Option<Vec<f32>>> {
+        let (x, e) = (inputs[0], inputs[1]);
+        let (vocab, width) = (e.shape[0], e.shape[1]);
+        let count = self.targets.rows.len();
+        let (dlogits, picked) = (&saved[0], &saved[1]);
+        let scale = gradient.data[0];
+        let dx = needs[0].then(|| {
+            let mut rows = vec![0.0; count * width];
+            product(&mut rows, Write::Set, Factor::new(dlogits, count, vocab), Factor::new(e.data, vocab, width));
+            let mut dx = vec![0.0; x.data.len()];
+            for (target, row) in self.targets.rows.iter().zip(rows.chunks_exact(width)) {
+                let from = target.row as usize * width;
+                dx[from..from + width].iter_mut().zip(row).for_each(|(d, g)| *d += g * scale);
+            }
+            dx
+        });
+        let de = needs[1].then(|| {
+            let mut de = vec![0.0; vocab * width];
+            product(&mut de, Write::Set, Factor::new(dlogits, count, vocab).t(), Factor::new(picked, count, width));
+            de.iter_mut().for_each(|d| *d *= scale);
+            de
+        });
+        vec![dx, de]
+    }
+}
+
+impl HeadLoss {
+    /// Turns a row of logits into its gradient; returns the loss, the weighted loss and whether the target was most likely.
+    #[inline(always)]
+    fn row(&self, row: &mut [f32], target: &Target, vocab: usize) -> (f64, f64, bool) {
+        let scale = target.weight / self.normalizer;
+        let (nats, right) = match target.goal {
+            Goal::Token(id) => {
+                let logit = row[id as usize];
+                let right = logit >= max(row);
+                let log_sum = softmax(row);
+                row[id as usize] -= 1.0;
+                (log_sum - logit, right)
+            }
+            Goal::Teacher(n) => {
+                let teacher = &self.targets.teacher[n as usize * vocab..(n as usize + 1) * vocab];
+                let mut cross = 0.0;
+                for (t, l) in teacher.iter().zip(row.iter()) {
+                    cross -= t * l;
+                }
+                let entropy: f32 = teacher.iter().map(|t| if *t > 1e-9 { t * t.ln() } else { 0.0 }).sum();
+                let log_sum = softmax(row);
+                row.iter_mut().zip(teacher).for_each(|(p, t)| *p -= t);
+                (cross + log_sum + entropy, false)
+            }
+        };
+        row.iter_mut().for_each(|g| *g *= scale);
+        (f64::from(nats), f64::from(nats * scale), right)
+    }
+}
+
+/// The distributions `softmax(x Eᵀ)` of chosen rows, `[rows, V]`: what a teacher gives.
+pub fn distributions(x: &[f32], e: &[f32], width: usize, rows: &[u32]) -> Vec<f32> {
+    let vocab = e.len() / width;
+    let picked: Vec<f32> = rows.iter().flat_map(|r| &x[*r as usize * width..(*r as usize + 1) * width]).copied().collect();
+    let mut logits = vec![0.0; rows.len() * vocab];
+    product(&mut logits, Write::Set, Factor::new(&picked, rows.len(), width), Factor::new(e, vocab, width).t());
+    logits.par_chunks_mut(vocab).for_each(|row| {
+        simd(|| softmax(row));
+    });
+    logits
+}

@@ -1,0 +1,25 @@
+//! The model: mixers, Continuum Memory System, banks, training and decoding.
+//!
+//! Sole owner of burn. Takes bytes and returns bytes: files, the lake and the network are somebody else's.
+
+pub mod chat;
+pub mod config;
+pub mod decode;
+pub mod error;
+pub mod hope;
+pub mod host;
+pub mod kernels;
+pub mod optim;
+pub mod params;
+mod shipped;
+pub mod tensors;
+pub mod tokenizer;
+pub mod train;
+
+pub use chat::ChatTokens;
+pub use config::HopeConfig;
+pub use decode::{Banks, Base, Decoder, Piece, Prefill, SessionState, StepInput, Weights};
+pub use error::ModelError;
+pub use hope::Hope;
+pub use tensors::entries as manifest_tensors;
+pub use tokenizer::{DecodeStream, Tokenizer};

@@ -1,0 +1,113 @@
+//! Named tensors in memory and as safetensors files, 16 bit on disk.
+
+use std::collections::BTreeMap;
+
+use half::f16;
+use nocturne_wire::{Sha256Hex, manifest::TensorEntry};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::error::ModelError;
+
+/// A tensor in `f32`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Values {
+    /// Row-major extents.
+    pub shape: Vec<usize>,
+    /// Row-major values.
+    pub data: Vec<f32>,
+}
+
+/// Tensors by name.
+pub type Tensors = BTreeMap<String, Values>;
+
+/// Marks tensors of the bank that nights change.
+pub const SLOW: &str = ".cms.slow.";
+
+/// Writes tensors as half-precision safetensors; the same tensors always give the same bytes.
+///
+/// # Errors
+/// When safetensors refuses the layout.
+pub fn write(what: &str, tensors: &Tensors) -> Result<Vec<u8>, ModelError> {
+    let bytes: Vec<(&String, Vec<u8>)> =
+        tensors.iter().map(|(name, v)| (name, v.data.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect())).collect();
+    let format = |source| ModelError::Format { what: what.to_owned(), source };
+    let mut views = Vec::with_capacity(bytes.len());
+    for (name, data) in &bytes {
+        views.push((name.as_str(), TensorView::new(Dtype::F16, tensors[*name].shape.clone(), data).map_err(format)?));
+    }
+    safetensors::serialize(views, None).map_err(format)
+}
+
+/// Reads tensors of half, brain or single precision and refuses values that are not finite.
+///
+/// # Errors
+/// When the file is malformed, holds another type or values that are not finite.
+pub fn read(what: &str, bytes: &[u8]) -> Result<Tensors, ModelError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|source| ModelError::Format { what: what.to_owned(), source })?;
+    let mut tensors = Tensors::new();
+    for (name, view) in file.iter() {
+        let data: Vec<f32> = match view.dtype() {
+            Dtype::F16 => view.data().as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::BF16 => view.data().as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            other => {
+                return Err(ModelError::Mismatch {
+                    what: what.to_owned(),
+                    tensor: name.to_owned(),
+                    found: format!("{other:?}"),
+                    expected: "F16, BF16 or F32".to_owned(),
+                });
+            }
+        };
+        if data.iter().any(|x| !x.is_finite()) {
+            return Err(ModelError::NotFinite { what: what.to_owned(), tensor: name.to_owned() });
+        }
+        tensors.insert(name.to_owned(), Values { shape: view.shape().to_vec(), data });
+    }
+    Ok(tensors)
+}
+
+/// Checks that `found` has exactly the names and extents of `expected`.
+///
+/// # Errors
+/// Names the first tensor that is missing, foreign or of other extents.
+pub fn check_layout(what: &str, found: &Tensors, expected: &BTreeMap<String, Vec<usize>>) -> Result<(), ModelError> {
+    for (name, shape) in expected {
+        let Some(values) = found.get(name) else {
+            return Err(ModelError::Missing { what: what.to_owned(), tensor: name.clone() });
+        };
+        if &values.shape != shape {
+            return Err(ModelError::Mismatch {
+                what: what.to_owned(),
+                tensor: name.clone(),
+                found: format!("of shape {:?}", values.shape),
+                expected: format!("shape {shape:?}"),
+            });
+        }
+    }
+    match found.keys().find(|name| !expected.contains_key(*name)) {
+        Some(name) => Err(ModelError::Foreign { what: what.to_owned(), tensor: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// What a manifest says about the tensors of a file.
+///
+/// # Errors
+/// When the file is malformed.
+pub fn entries(safetensors: &[u8], bank: &str) -> Result<Vec<TensorEntry>, ModelError> {
+    let what = format!("bank `{bank}`");
+    let file = SafeTensors::deserialize(safetensors).map_err(|source| ModelError::Format { what, source })?;
+    let mut entries: Vec<TensorEntry> = file
+        .iter()
+        .map(|(name, view)| TensorEntry {
+            name: name.to_owned(),
+            bank: bank.to_owned(),
+            shape: view.shape().to_vec(),
+            dtype: format!("{:?}", view.dtype()),
+            sha256: Sha256Hex::of(view.data()),
+        })
+        .collect();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}

@@ -1,0 +1,155 @@
+//! Training conversations for the base, and the rehearsal set that lies with it.
+//!
+//! A [`Corpus`] is an endless, seekable sequence: conversation `i` is a function of seed and `i` alone, so that training resumes
+//! anywhere. Every name is a training name, every question comes from the one distribution of base wordings, and no held-out wording
+//! is ever emitted, not even by dropping words.
+
+mod recall;
+mod scene;
+mod session;
+mod skill;
+
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use self::scene::Scene;
+use crate::{
+    conversation::{Conversation, Task},
+    draw::{Draw, rng_for},
+};
+
+/// The mixture of conversations; weights need not sum to 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CorpusConfig {
+    /// Weight of sessions: 1 to 5 facts about 1 to 3 entities are told, corrected and asked for.
+    pub sessions: f64,
+    /// Weight of core facts asked without context.
+    pub core: f64,
+    /// Weight of names that nobody taught and of untaught attributes of core entities.
+    pub unknown: f64,
+    /// Weight of the skill of asking about what was told.
+    pub ask: f64,
+    /// Weight of the skill of saying a question in other words.
+    pub paraphrase: f64,
+    /// Weight of the skill of asking the same about another name.
+    pub transfer: f64,
+    /// Weight of small talk alone.
+    pub small_talk: f64,
+    /// Share of the user's questions that lose one or two words outside the name.
+    pub word_dropout: f64,
+    /// Share of questions in sessions that ask for something that the session did not say.
+    pub not_told: f64,
+    /// Share of sessions that begin with the same attribute of different names: only the names tell their answers apart.
+    pub same_attribute: f64,
+    /// Share of acknowledgements that say again, in the plainest words, what was told.
+    pub restated: f64,
+    /// Weights of the number of questions that end a session, from one on.
+    pub questions: Vec<f64>,
+    /// Words from which on a conversation is brought to its end.
+    pub soft_word_limit: usize,
+}
+
+impl Default for CorpusConfig {
+    fn default() -> Self {
+        Self {
+            sessions: 0.44,
+            core: 0.22,
+            unknown: 0.14,
+            ask: 0.08,
+            paraphrase: 0.05,
+            transfer: 0.05,
+            small_talk: 0.02,
+            word_dropout: 0.15,
+            not_told: 0.3,
+            same_attribute: 0.0,
+            restated: 0.0,
+            questions: vec![0.2, 0.3, 0.3, 0.2],
+            soft_word_limit: 150,
+        }
+    }
+}
+
+impl CorpusConfig {
+    /// The mixture of a rehearsal set, otherwise as this one: what must not be forgotten, with few skills.
+    pub fn rehearsal(&self) -> Self {
+        Self {
+            sessions: 0.38,
+            core: 0.34,
+            unknown: 0.2,
+            ask: 0.02,
+            paraphrase: 0.01,
+            transfer: 0.01,
+            small_talk: 0.04,
+            ..self.clone()
+        }
+    }
+
+    /// Weights in the order of [`Task::ALL`].
+    fn weights(&self) -> [f64; 7] {
+        [self.sessions, self.core, self.unknown, self.ask, self.paraphrase, self.transfer, self.small_talk]
+    }
+}
+
+/// Streams of a seed that are not conversations of the corpus proper start here.
+const TOKENIZER_STREAM: u64 = 1 << 40;
+const REHEARSAL_STREAM: u64 = 2 << 40;
+
+/// An endless sequence of training conversations.
+#[derive(Debug, Clone)]
+pub struct Corpus {
+    seed: u64,
+    config: CorpusConfig,
+}
+
+impl Corpus {
+    /// The corpus of this seed and mixture.
+    pub fn new(seed: u64, config: CorpusConfig) -> Self {
+        Self { seed, config }
+    }
+
+    /// The mixture.
+    pub fn config(&self) -> &CorpusConfig {
+        &self.config
+    }
+
+    /// Conversation `index` of the sequence.
+    pub fn conversation(&self, index: u64) -> Conversation {
+        self.sample(&mut rng_for(self.seed, index))
+    }
+
+    /// Draws a conversation from the mixture.
+    pub fn sample(&self, rng: &mut ChaCha8Rng) -> Conversation {
+        let task = Task::ALL[rng.weighted(&self.config.weights())];
+        self.sample_task(rng, task)
+    }
+
+    /// Draws a conversation of one task.
+    pub fn sample_task(&self, rng: &mut ChaCha8Rng, task: Task) -> Conversation {
+        let mut scene = Scene::new(rng, &self.config);
+        match task {
+            Task::Session => session::play(&mut scene),
+            Task::Core => recall::core(&mut scene),
+            Task::Unknown => recall::unknown(&mut scene),
+            Task::Ask => skill::ask(&mut scene),
+            Task::Paraphrase => skill::paraphrase(&mut scene),
+            Task::Transfer => skill::transfer(&mut scene),
+            Task::SmallTalk => recall::small_talk(&mut scene),
+        }
+        Conversation { task, turns: scene.into_turns() }
+    }
+
+    /// Texts to train a tokenizer on, one a conversation, a turn a line.
+    pub fn text_for_tokenizer(&self, conversations: usize) -> Vec<String> {
+        (0..conversations as u64).map(|i| self.conversation(TOKENIZER_STREAM + i).text()).collect()
+    }
+}
+
+/// The rehearsal set: conversations from the training distribution that a night mixes in so that nothing old is forgotten.
+pub fn rehearsal(seed: u64, conversations: usize, config: &CorpusConfig) -> Vec<Conversation> {
+    let corpus = Corpus::new(seed, config.rehearsal());
+    (0..conversations as u64).map(|i| corpus.conversation(REHEARSAL_STREAM + i)).collect()
+}
+
+#[cfg(test)]
+mod tests;

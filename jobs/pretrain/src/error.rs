@@ -1,0 +1,30 @@
+//! Errors of pre-training.
+
+use std::path::PathBuf;
+
+/// Why a base could not be trained.
+#[derive(Debug, thiserror::Error)]
+pub enum PretrainError {
+    /// A file could not be read or written.
+    #[error("cannot {action} {path}")]
+    File {
+        /// `read` or `write`.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The model refused something.
+    #[error("the model cannot be built from the recipe")]
+    Model(#[from] nocturne_model::ModelError),
+    /// A checkpoint does not belong to the recipe or is damaged.
+    #[error("the checkpoint in {path} cannot be resumed: {why}; remove it to start over")]
+    Checkpoint {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}

@@ -1,0 +1,193 @@
+//! From sessions to lessons, by the model itself: it asks about what it was told, says the question in other words, asks the same about somebody else, and
+//! answers with the session in context.
+//!
+//! A night has no labels. What it can compare is the model with and without a context: an answer that generation 0 finds likely only with the
+//! context is a lesson; one that it gives either way (that it does not know, or something that it always knew) is not.
+
+mod ask;
+mod context;
+mod teach;
+mod untaught;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use nocturne_model::{SessionState, Weights};
+use nocturne_wire::{Sha256Hex, plan};
+
+pub(crate) use self::words::states;
+use crate::{
+    sessions::{Exchange, Session},
+    voice::{Choice, Voice},
+};
+
+/// Asks for a question about what was told; generation 0 was trained on this sentence.
+pub(crate) const ASK: &str = "Ask me a question about what I just told you.";
+/// Asks for other words; the question follows.
+pub(crate) const PARAPHRASE: &str = "Say this in other words:";
+/// Asks for the same about another name; the question follows.
+pub(crate) const TRANSFER: &str = "Ask the same about somebody else:";
+
+/// Knobs of distillation; the defaults were chosen on days of other seeds than those that are measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct DistillSettings {
+    /// Questions sampled for every message.
+    pub(crate) asks: usize,
+    /// Other wordings sampled for every question.
+    pub(crate) wordings: usize,
+    /// Other names sampled for every question.
+    pub(crate) names: usize,
+    /// Wordings that a lesson keeps at most.
+    pub(crate) max_wordings: usize,
+    /// Nats by which the context must raise an answer's log-likelihood.
+    pub(crate) min_gain_nats: f32,
+    /// Longest context, tokens.
+    pub(crate) max_context: usize,
+    /// Temperature of what is sampled.
+    pub(crate) temperature: f32,
+}
+
+impl Default for DistillSettings {
+    fn default() -> Self {
+        Self { asks: 4, wordings: 14, names: 3, max_wordings: 14, min_gain_nats: 3.0, max_context: 400, temperature: 0.9 }
+    }
+}
+
+/// One way to ask for a lesson and what the teacher answers.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Wording {
+    /// The question.
+    pub(crate) question: String,
+    /// The teacher's answer.
+    pub(crate) answer: String,
+}
+
+/// Something that the day taught.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Lesson {
+    /// Whom it is about, in the session's own words.
+    pub(crate) name: String,
+    /// The words of the answer that only the context gives.
+    pub(crate) value: String,
+    /// Ways to ask for it, for training.
+    pub(crate) wordings: Vec<Wording>,
+    /// A way to ask for it that is kept out of training, for the gate.
+    pub(crate) held_out: Option<Wording>,
+}
+
+/// What a night trains and measures on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Distilled {
+    /// Lessons.
+    pub(crate) lessons: Vec<Lesson>,
+    /// Questions about taught names that nobody answered.
+    pub(crate) untaught: Vec<String>,
+    /// Questions about names that nobody mentioned, in the lessons' own words.
+    pub(crate) unknown: Vec<String>,
+    /// Questions of both kinds that are kept out of training, for the gate: about other strangers, and of taught names in other wordings.
+    pub(crate) unheard: Vec<String>,
+    /// Wordings that equal a held-out question and were dropped.
+    pub(crate) held_out_dropped: u64,
+    /// Questions that the model wrote.
+    pub(crate) questions: u64,
+}
+
+/// Longest answer and longest question that the model writes, tokens.
+const ANSWER_TOKENS: usize = 40;
+
+struct Candidate {
+    question: String,
+    name: String,
+}
+
+/// Distills sessions with generation 0 as the teacher.
+pub(crate) struct Distiller<'a> {
+    voice: &'a mut Voice,
+    zero: &'a Weights,
+    settings: DistillSettings,
+    held_out: HashSet<Sha256Hex>,
+    seed: u64,
+    /// Names that nobody mentioned, by the taught name in whose place they were asked about.
+    strangers: BTreeMap<String, BTreeSet<String>>,
+    out: Distilled,
+}
+
+impl<'a> Distiller<'a> {
+    /// A distiller; questions whose digest is in `held_out` are never trained on.
+    pub(crate) fn new(
+        voice: &'a mut Voice,
+        zero: &'a Weights,
+        settings: DistillSettings,
+        held_out: &[Sha256Hex],
+        seed: u64,
+    ) -> Self {
+        Self {
+            voice,
+            zero,
+            settings,
+            held_out: held_out.iter().cloned().collect(),
+            seed,
+            strangers: BTreeMap::new(),
+            out: Distilled::default(),
+        }
+    }
+
+    /// All steps; `progress` is told how many of them are done.
+    pub(crate) fn run(mut self, sessions: &[Session], progress: &mut dyn FnMut(u64, u64, &str)) -> Distilled {
+        let sessions = &self.readable(sessions);
+        progress(0, 4, "asking about what was told");
+        let asked = self.ask(sessions);
+        progress(1, 4, "finding whom the questions are about");
+        let candidates = self.name(sessions, asked);
+        progress(2, 4, "answering with the sessions in context");
+        let contexts = self.contexts(sessions, &candidates);
+        let lessons = self.teach(&candidates, &contexts);
+        progress(3, 4, "finding what nobody taught");
+        self.never_taught(lessons, &contexts);
+        progress(4, 4, "distilled");
+        self.out
+    }
+
+    /// The sessions without the exchanges that are longer than a context may be: nothing could be asked about them.
+    fn readable(&mut self, sessions: &[Session]) -> Vec<Session> {
+        let mut readable = sessions.to_vec();
+        let mut too_long = 0;
+        for session in &mut readable {
+            let all = session.exchanges.len();
+            session.exchanges.retain(|exchange| self.length(exchange) <= self.settings.max_context);
+            too_long += all - session.exchanges.len();
+        }
+        if too_long > 0 {
+            tracing::warn!(
+                exchanges = too_long,
+                limit_tokens = self.settings.max_context,
+                "exchanges are too long to learn from"
+            );
+        }
+        readable.retain(|session| !session.exchanges.is_empty());
+        self.answer_unanswered(&mut readable);
+        readable
+    }
+
+    /// What was never answered by day, or answered wrongly, gets the answer that generation 0 gives to it alone: a correction is taken note of in the words
+    /// in which the model finds it again.
+    fn answer_unanswered(&mut self, sessions: &mut [Session]) {
+        let mut open: Vec<&mut Exchange> =
+            sessions.iter_mut().flat_map(|s| &mut s.exchanges).filter(|exchange| exchange.answer.is_none()).collect();
+        let fresh = SessionState::new(self.voice.base().config());
+        let asked: Vec<(&SessionState, &str)> = open.iter().map(|exchange| (&fresh, exchange.user.as_str())).collect();
+        let answers = self.voice.answer(self.zero, &asked, Choice::Greedy, ANSWER_TOKENS);
+        for (exchange, answer) in open.iter_mut().zip(answers) {
+            exchange.answer = Some(answer.text).filter(|_| answer.ended);
+        }
+    }
+
+    fn sampled(&mut self) -> Choice {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        Choice::Sampled { temperature: self.settings.temperature, seed: self.seed }
+    }
+
+    fn is_held_out(&self, question: &str) -> bool {
+        self.held_out.contains(&plan::question_digest(question))
+    }
+}

@@ -1,0 +1,85 @@
+//! Everything a night reads: the plan, the base, the generations, the batches.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use nocturne_columns::{Curated, CuratedRow, RecordBatch, Resources, curate, curated_rows, open_batch, write_curated};
+use nocturne_lake::Lake;
+use nocturne_model::{
+    Banks, Base, Weights,
+    tensors::{self, Tensors},
+};
+use nocturne_wire::{GenerationName, Topic, path, plan::NightPlan};
+
+use crate::{error::SleepError, publish::SLOW_FILE, rehearsal::Rehearsal};
+
+/// The model side of a night.
+#[derive(Debug)]
+pub(crate) struct Models {
+    /// The base.
+    pub(crate) base: Arc<Base>,
+    /// Generation 0.
+    pub(crate) zero: Weights,
+    /// What serves now.
+    pub(crate) parent: Weights,
+    /// All tensors of the parent: the base's and its slow banks'.
+    pub(crate) parent_tensors: Tensors,
+    /// The rehearsal set.
+    pub(crate) rehearsal: Vec<Rehearsal>,
+}
+
+fn file<'a>(files: &'a BTreeMap<String, Bytes>, name: &'static str) -> Result<&'a Bytes, SleepError> {
+    files.get(name).ok_or(SleepError::BaseFile(name))
+}
+
+/// Reads and verifies the base, generation 0 and the parent.
+///
+/// # Errors
+/// When the lake fails or an object is not what it should be.
+pub(crate) async fn models(lake: &Lake, plan: &NightPlan) -> Result<Models, SleepError> {
+    let files = lake.bases().fetch(&plan.base).await.map_err(|source| SleepError::Lake { doing: "read the base", source })?;
+    let failed = |source| SleepError::Model { doing: "load the base", source };
+    let base = Base::load(file(&files, "config.json")?, file(&files, "tokenizer.json")?, file(&files, "model.safetensors")?);
+    let base = Arc::new(base.map_err(failed)?);
+    let rehearsal = Rehearsal::parse(file(&files, "rehearsal.jsonl")?)?;
+    let zero = slow_tensors(lake, plan, &plan.zero).await?;
+    let parent = slow_tensors(lake, plan, &plan.parent).await?;
+    let weights =
+        |slow: &Tensors| Banks::from_tensors(&base, slow).map(|banks| Weights::new(Arc::clone(&base), banks)).map_err(failed);
+    let (zero, parent_weights) = (weights(&zero)?, weights(&parent)?);
+    let mut parent_tensors = base.tensors().clone();
+    parent_tensors.extend(parent);
+    Ok(Models { base, zero, parent: parent_weights, parent_tensors, rehearsal })
+}
+
+async fn slow_tensors(lake: &Lake, plan: &NightPlan, name: &GenerationName) -> Result<Tensors, SleepError> {
+    let failed = |source| SleepError::Lake { doing: "read a generation", source };
+    let verified = lake.generations().fetch(name, &plan.base).await.map_err(failed)?;
+    let bytes = verified.files.get(SLOW_FILE).ok_or(SleepError::BaseFile(SLOW_FILE))?;
+    tensors::read(SLOW_FILE, bytes).map_err(|source| SleepError::Model { doing: "read the slow banks of a generation", source })
+}
+
+/// Reads the planned batches, curates them and writes the verdicts to the lake.
+///
+/// # Errors
+/// When a batch is missing or damaged, or the query fails.
+pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<(Vec<CuratedRow>, Curated), SleepError> {
+    let (mut interactions, mut feedback): (Vec<RecordBatch>, Vec<RecordBatch>) = (Vec::new(), Vec::new());
+    for planned in &plan.batches {
+        let failed = |source| SleepError::Lake { doing: "read a planned batch", source };
+        let bytes = lake.batches().get(&planned.name).await.map_err(failed)?;
+        let failed = |source| SleepError::Batch { batch: path::batch(&planned.name), source };
+        let (_, rows) = open_batch(&planned.name, &bytes).map_err(failed)?;
+        match planned.name.topic {
+            Topic::Interactions => interactions.push(rows),
+            Topic::Feedback => feedback.push(rows),
+        }
+    }
+    let failed = |source| SleepError::Columns { doing: "curate the planned batches", source };
+    let curated = curate(interactions, feedback, &plan.curation, &Resources::default()).await.map_err(failed)?;
+    let rows = curated_rows(&curated.rows).map_err(failed)?;
+    let bytes = write_curated(&curated.rows).map_err(failed)?;
+    let failed = |source| SleepError::Lake { doing: "write the curated rows", source };
+    lake.nights().put(&plan.night, "curated.parquet", bytes).await.map_err(failed)?;
+    Ok((rows, curated))
+}

@@ -1,0 +1,21 @@
+//! The nightly sleep job: curate, distill, train slow banks, gate, publish.
+//!
+//! It runs as a process of its own and is given only its plan's location; what it knows is in the lake: the planned batches, the base with its
+//! rehearsal set, generation 0 (teacher and anchor) and the parent generation (where the banks start from).
+
+mod distill;
+mod error;
+mod gates;
+mod inputs;
+mod kinds;
+mod names;
+mod night;
+mod publish;
+mod record;
+mod rehearsal;
+mod sessions;
+mod study;
+mod voice;
+
+pub use error::SleepError;
+pub use night::{Ended, run};

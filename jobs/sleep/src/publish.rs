@@ -1,0 +1,115 @@
+//! From trained tensors to a published generation.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use nocturne_lake::{Expect, Lake, LedgerDraft};
+use nocturne_model::tensors::{self, SLOW, Tensors};
+use nocturne_wire::{
+    GenerationName, Sha256Hex,
+    ledger::LedgerAction,
+    manifest::{FileEntry, MANIFEST_VERSION, Manifest, TensorEntry},
+    plan::NightPlan,
+};
+
+use crate::error::SleepError;
+
+/// The slow banks' file in a generation.
+pub(crate) const SLOW_FILE: &str = "banks/slow.safetensors";
+
+/// Tensors whose digest changed, inside and outside the slow banks.
+pub(crate) fn changed(before: &Tensors, after: &Tensors) -> (u64, u64) {
+    let digest = |values: &[f32]| Sha256Hex::of(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>());
+    let (mut inside, mut outside) = (0, 0);
+    for (name, values) in after {
+        let same = before.get(name).is_some_and(|b| digest(&b.data) == digest(&values.data));
+        if !same {
+            *(if name.contains(SLOW) { &mut inside } else { &mut outside }) += 1;
+        }
+    }
+    (inside, outside)
+}
+
+/// The slow banks' file of trained tensors.
+///
+/// # Errors
+/// When the tensors cannot be written.
+pub(crate) fn slow_file(tensors: &Tensors) -> Result<Vec<u8>, SleepError> {
+    let slow: Tensors = tensors.iter().filter(|(n, _)| n.contains(SLOW)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    tensors::write(SLOW_FILE, &slow).map_err(|source| SleepError::Model { doing: "write the slow banks", source })
+}
+
+/// Publishes the banks under the next free number; promotes them when the plan says so.
+///
+/// # Errors
+/// When the lake refuses, or somebody else moved the channel meanwhile.
+pub(crate) async fn publish(lake: &Lake, plan: &NightPlan, file: Vec<u8>, now: Timestamp) -> Result<GenerationName, SleepError> {
+    let failed = |source| SleepError::Lake { doing: "publish the new generation", source };
+    let entries: Vec<TensorEntry> =
+        tensors::entries(&file, "slow").map_err(|source| SleepError::Model { doing: "list the slow banks", source })?;
+    let newest = lake.generations().list().await.map_err(failed)?.into_iter().next_back();
+    let number = newest.map_or(plan.parent.number(), |n| n.number()).next();
+    let manifest = Manifest {
+        version: MANIFEST_VERSION,
+        number,
+        content: Manifest::content_of(&entries),
+        base: plan.base.clone(),
+        parent: Some(plan.parent.clone()),
+        night: Some(plan.night.clone()),
+        created: now,
+        tensors: entries,
+        files: vec![FileEntry { path: SLOW_FILE.to_owned(), bytes: file.len() as u64, sha256: Sha256Hex::of(&file) }],
+        batches: plan.batches.iter().map(|b| b.name).collect(),
+    };
+    lake.generations().publish(&manifest, &[(SLOW_FILE.to_owned(), Bytes::from(file))]).await.map_err(failed)
+}
+
+/// Appends the promotion to the channel, if nobody moved it since the plan.
+///
+/// # Errors
+/// When the channel serves another generation than the plan's parent by now.
+pub(crate) async fn promote(
+    lake: &Lake,
+    plan: &NightPlan,
+    generation: &GenerationName,
+    now: Timestamp,
+) -> Result<(), SleepError> {
+    let ledger = lake.ledger(&plan.channel);
+    let failed = |source| SleepError::Lake { doing: "read the channel's ledger", source };
+    let head = ledger.head().await.map_err(failed)?;
+    let expect = head.filter(|h| h.generation == plan.parent).map_or(Expect::Empty, |h| Expect::Head(h.sequence));
+    let draft = LedgerDraft {
+        action: LedgerAction::Promote,
+        generation: generation.clone(),
+        time: now,
+        actor: format!("night {}", plan.night),
+        reason: "all gates passed".to_owned(),
+        night: Some(plan.night.clone()),
+    };
+    ledger.append(&draft, expect).await.map(|_| ()).map_err(SleepError::Promote)
+}
+
+#[cfg(test)]
+mod tests {
+    use nocturne_model::tensors::Values;
+
+    use super::*;
+
+    fn tensors(slow: f32, frozen: f32) -> Tensors {
+        let one = |value: f32| Values { shape: vec![1], data: vec![value] };
+        [("blocks.0.cms.slow.up".to_owned(), one(slow)), ("blocks.0.cms.frozen.up".to_owned(), one(frozen))].into_iter().collect()
+    }
+
+    #[test]
+    fn changes_are_counted_inside_and_outside_the_slow_banks() {
+        assert_eq!(changed(&tensors(1.0, 1.0), &tensors(1.0, 1.0)), (0, 0));
+        assert_eq!(changed(&tensors(1.0, 1.0), &tensors(2.0, 1.0)), (1, 0));
+        assert_eq!(changed(&tensors(1.0, 1.0), &tensors(2.0, 2.0)), (1, 1));
+        assert_eq!(changed(&Tensors::new(), &tensors(2.0, 2.0)), (1, 1), "a tensor that was not there has changed");
+    }
+
+    #[test]
+    fn only_slow_banks_are_written() {
+        let file = slow_file(&tensors(1.0, 1.0)).unwrap();
+        assert_eq!(tensors::read(SLOW_FILE, &file).unwrap().keys().collect::<Vec<_>>(), ["blocks.0.cms.slow.up"]);
+    }
+}

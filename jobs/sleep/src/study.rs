@@ -1,0 +1,307 @@
+//! What a training step is made of, and the steps.
+
+use std::{collections::HashSet, time::Instant};
+
+use nocturne_columns::MetricRow;
+use nocturne_model::{
+    HopeConfig, Tokenizer,
+    hope::SlowBank,
+    optim::{self, MuonSettings},
+    tensors::Tensors,
+    train::{Row, Said, StepStats, Trainer},
+};
+use nocturne_wire::{Sha256Hex, plan, record::Role};
+use rand::{RngExt, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{distill::Distilled, error::SleepError, rehearsal::Rehearsal};
+
+/// Knobs of a night's training; the defaults were chosen on days of other seeds than those that are measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct StudySettings {
+    /// Times that every lesson is seen, over all steps.
+    pub(crate) views_a_lesson: u64,
+    /// Fewest steps.
+    pub(crate) min_steps: u64,
+    /// Lesson rows a step.
+    pub(crate) lessons: usize,
+    /// Rows about core knowledge a step.
+    pub(crate) core: usize,
+    /// Rows about names that nobody mentioned a step.
+    pub(crate) unknown: usize,
+    /// Rows of taught names and untaught questions a step.
+    pub(crate) untaught: usize,
+    /// Session rows a step.
+    pub(crate) sessions: usize,
+    /// Share of lesson questions that lose a word outside the name.
+    pub(crate) word_dropout: f64,
+    /// Weight of staying as generation 0 is, at every position.
+    pub(crate) keep_weight: f32,
+    /// Steps of warm-up.
+    pub(crate) warm_up: u64,
+    /// Share of the steps after which the rate falls.
+    pub(crate) decay_from: f64,
+    /// The optimizer.
+    pub(crate) muon: MuonSettings,
+}
+
+impl Default for StudySettings {
+    fn default() -> Self {
+        Self {
+            views_a_lesson: 90,
+            min_steps: 60,
+            lessons: 56,
+            core: 6,
+            unknown: 32,
+            untaught: 30,
+            sessions: 6,
+            word_dropout: 0.3,
+            keep_weight: 4.0,
+            warm_up: 10,
+            decay_from: 0.4,
+            muon: MuonSettings { rate: 0.1, momentum: 0.95, weight_decay: 0.0 },
+        }
+    }
+}
+
+impl StudySettings {
+    /// Optimizer steps for a number of lessons.
+    pub(crate) fn steps(&self, lessons: usize) -> u64 {
+        (lessons as u64 * self.views_a_lesson).div_ceil(self.lessons as u64).max(self.min_steps)
+    }
+
+    /// The same for a day of few lessons: the fewest steps would show each of them far too often, so that a step has fewer rows of them, and of their
+    /// negatives in proportion.
+    fn for_lessons(mut self, lessons: usize) -> Self {
+        let wanted = (lessons as u64 * self.views_a_lesson).div_ceil(self.min_steps) as usize;
+        if wanted < self.lessons {
+            let share = |rows: usize| (rows * wanted).div_ceil(self.lessons);
+            (self.unknown, self.untaught) = (share(self.unknown), share(self.untaught));
+            self.lessons = wanted;
+        }
+        self
+    }
+}
+
+/// What training gave.
+#[derive(Debug)]
+pub(crate) struct Studied {
+    /// All tensors afterwards.
+    pub(crate) tensors: Tensors,
+    /// Curves.
+    pub(crate) metrics: Vec<MetricRow>,
+    /// Steps.
+    pub(crate) steps: u64,
+    /// Tokens.
+    pub(crate) tokens: u64,
+    /// Seconds.
+    pub(crate) seconds: f64,
+}
+
+/// Rows to draw from.
+struct Material {
+    lessons: Vec<(String, Vec<(String, String)>)>,
+    unknown: Vec<Row>,
+    untaught: Vec<Row>,
+    core: Vec<Row>,
+    sessions: Vec<Row>,
+}
+
+/// Tasks of the rehearsal set that are asked without a session.
+const WITHOUT_SESSION: [&str; 3] = ["core", "unknown", "small_talk"];
+
+impl Material {
+    fn of(distilled: &Distilled, answers: &KeptAnswers, rehearsal: &[Rehearsal], tokenizer: &Tokenizer, weight: f32) -> Self {
+        let pair = |(q, a): &(String, String)| exchange(tokenizer, q, a, 0.0).keep(weight);
+        let rows = |tasks: fn(&str) -> bool| -> Vec<Row> {
+            rehearsal.iter().filter(|r| tasks(&r.task)).map(|r| r.row(tokenizer).keep(weight)).collect()
+        };
+        Self {
+            lessons: distilled
+                .lessons
+                .iter()
+                .map(|l| (l.name.clone(), l.wordings.iter().map(|w| (w.question.clone(), w.answer.clone())).collect()))
+                .collect(),
+            unknown: answers.unknown.iter().map(pair).collect(),
+            untaught: answers.untaught.iter().map(pair).collect(),
+            core: rows(|t| WITHOUT_SESSION.contains(&t)),
+            sessions: rows(|t| !WITHOUT_SESSION.contains(&t)),
+        }
+    }
+}
+
+/// What generation 0 answers, without any context, to questions that it should go on answering so.
+#[derive(Debug, Default)]
+pub(crate) struct KeptAnswers {
+    /// Questions about names that nobody mentioned.
+    pub(crate) unknown: Vec<(String, String)>,
+    /// Questions about taught names that nobody answered.
+    pub(crate) untaught: Vec<(String, String)>,
+}
+
+fn exchange(tokenizer: &Tokenizer, question: &str, answer: &str, user_weight: f32) -> Row {
+    Row::said(
+        tokenizer,
+        &[
+            Said { role: Role::User, text: question, weight: user_weight, counted: false },
+            Said { role: Role::Assistant, text: answer, weight: 1.0, counted: true },
+        ],
+    )
+}
+
+/// Trains the slow banks of the parent's tensors on what was distilled.
+///
+/// # Errors
+/// When the parent's tensors do not fit the configuration.
+pub(crate) fn study(
+    config: &HopeConfig,
+    parent: &Tensors,
+    tokenizer: &Tokenizer,
+    distilled: &Distilled,
+    answers: &KeptAnswers,
+    rehearsal: &[Rehearsal],
+    settings: &StudySettings,
+    held_out: &[Sha256Hex],
+    seed: u64,
+    progress: &mut dyn FnMut(u64, u64, StepStats),
+) -> Result<Studied, SleepError> {
+    let failed = |source| SleepError::Model { doing: "load the parent generation for training", source };
+    let mut trainer = Trainer::night(config, parent, optim::for_night(settings.muon)).map_err(failed)?;
+    let material = Material::of(distilled, answers, rehearsal, tokenizer, settings.keep_weight);
+    let steps = settings.steps(material.lessons.len());
+    let settings = &settings.for_lessons(material.lessons.len());
+    let own = distilled.lessons.iter().filter_map(|l| l.held_out.as_ref()).map(|w| plan::question_digest(&w.question));
+    let held_out = held_out.iter().cloned().chain(own).collect();
+    let mut draw = Draw { rng: ChaCha8Rng::seed_from_u64(seed), order: Vec::new(), held_out };
+    let mut metrics = Vec::new();
+    let (begun, mut tokens) = (Instant::now(), 0);
+    for step in 0..steps {
+        let rows = draw.rows(&material, settings, tokenizer);
+        let scale = optim::schedule(step, steps, settings.warm_up, settings.decay_from);
+        let stats = trainer.step(&rows, scale, SlowBank::On);
+        tokens += stats.tokens;
+        for (name, value) in
+            [("loss", stats.loss), ("accuracy", stats.accuracy), ("rate", scale), ("tokens", stats.tokens as f64)]
+        {
+            metrics.push(MetricRow { step, name: name.to_owned(), value });
+        }
+        progress(step + 1, steps, stats);
+    }
+    Ok(Studied { tensors: trainer.tensors(), metrics, steps, tokens, seconds: begun.elapsed().as_secs_f64() })
+}
+
+struct Draw {
+    rng: ChaCha8Rng,
+    order: Vec<usize>,
+    /// Questions that are measured, by the night or by others: no word is dropped that would make one of them.
+    held_out: HashSet<Sha256Hex>,
+}
+
+impl Draw {
+    fn rows(&mut self, material: &Material, s: &StudySettings, tokenizer: &Tokenizer) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for _ in 0..s.lessons {
+            if let Some(row) = self.lesson(material, s, tokenizer) {
+                rows.push(row);
+            }
+        }
+        for (source, count) in [
+            (&material.unknown, s.unknown),
+            (&material.untaught, s.untaught),
+            (&material.core, s.core),
+            (&material.sessions, s.sessions),
+        ] {
+            if !source.is_empty() {
+                rows.extend((0..count).map(|_| source[self.rng.random_range(0..source.len())].clone()));
+            }
+        }
+        rows
+    }
+
+    /// Lessons come in rounds, so that each is seen equally often; the wording is drawn.
+    fn lesson(&mut self, material: &Material, s: &StudySettings, tokenizer: &Tokenizer) -> Option<Row> {
+        if material.lessons.is_empty() {
+            return None;
+        }
+        if self.order.is_empty() {
+            self.order = (0..material.lessons.len()).collect();
+            self.order.shuffle(&mut self.rng);
+        }
+        let (name, wordings) = &material.lessons[self.order.pop()?];
+        let (question, answer) = &wordings[self.rng.random_range(0..wordings.len())];
+        let dropped = self.rng.random_bool(s.word_dropout).then(|| self.drop_word(question, name));
+        let question = dropped.filter(|q| !self.held_out.contains(&plan::question_digest(q))).unwrap_or_else(|| question.clone());
+        Some(exchange(tokenizer, &question, answer, 0.0))
+    }
+
+    /// Leaves out one word that does not belong to the name.
+    fn drop_word(&mut self, question: &str, name: &str) -> String {
+        let named: Vec<&str> = name.split(' ').collect();
+        let words: Vec<&str> = question.split(' ').collect();
+        let droppable: Vec<usize> = (0..words.len()).filter(|n| !named.iter().any(|part| words[*n].contains(part))).collect();
+        if droppable.len() < 2 {
+            return question.to_owned();
+        }
+        let gone = droppable[self.rng.random_range(0..droppable.len())];
+        let left: Vec<&str> = words.iter().enumerate().filter(|(n, _)| *n != gone).map(|(_, w)| *w).collect();
+        left.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_steps_follows_the_lessons_above_a_floor() {
+        let settings = StudySettings { views_a_lesson: 90, min_steps: 60, lessons: 56, ..StudySettings::default() };
+        assert_eq!(settings.steps(0), 60);
+        assert_eq!(settings.steps(112), 180);
+    }
+
+    #[test]
+    fn few_lessons_are_not_seen_more_often_than_many() {
+        let settings = StudySettings {
+            views_a_lesson: 90,
+            min_steps: 60,
+            lessons: 56,
+            unknown: 28,
+            untaught: 14,
+            ..StudySettings::default()
+        };
+        let few = settings.for_lessons(8);
+        assert_eq!((few.lessons, few.unknown, few.untaught), (12, 6, 3));
+        assert_eq!(settings.for_lessons(120), settings);
+    }
+
+    #[test]
+    fn a_dropped_word_is_never_part_of_the_name() {
+        let mut draw = Draw { rng: ChaCha8Rng::seed_from_u64(3), order: Vec::new(), held_out: HashSet::new() };
+        for _ in 0..200 {
+            let question = draw.drop_word("Where does Mirel Tovan live?", "Mirel Tovan");
+            assert!(question.contains("Mirel Tovan"), "{question}");
+            assert_eq!(question.split(' ').count(), 4);
+        }
+        assert_eq!(draw.drop_word("Mirel lives.", "Mirel"), "Mirel lives.", "nothing is left to drop");
+    }
+
+    #[test]
+    fn every_lesson_is_seen_once_before_any_is_seen_again() {
+        let tokenizer = Tokenizer::train(["Where does Mirel live? In Oslo."; 4].into_iter(), 300).unwrap();
+        let lesson = |n: usize| (format!("N{n}"), vec![(format!("Q{n}?"), format!("A{n}."))]);
+        let material = Material {
+            lessons: (0..7).map(lesson).collect(),
+            unknown: Vec::new(),
+            untaught: Vec::new(),
+            core: Vec::new(),
+            sessions: Vec::new(),
+        };
+        let settings = StudySettings { lessons: 7, word_dropout: 0.0, ..StudySettings::default() };
+        let mut draw = Draw { rng: ChaCha8Rng::seed_from_u64(3), order: Vec::new(), held_out: HashSet::new() };
+        for _ in 0..3 {
+            let rows = draw.rows(&material, &settings, &tokenizer);
+            let seen: std::collections::HashSet<Vec<u32>> = rows.into_iter().map(|row| row.ids).collect();
+            assert_eq!(seen.len(), 7);
+        }
+    }
+}

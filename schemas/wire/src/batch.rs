@@ -1,0 +1,99 @@
+//! Batches: one sealed Parquet object a topic partition and offset range.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A stream that is sealed into the lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topic {
+    /// Requests with their answers.
+    Interactions,
+    /// Later verdicts.
+    Feedback,
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Self; 2] = [Self::Interactions, Self::Feedback];
+
+    /// The name used in paths and on Kafka.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactions => "interactions",
+            Self::Feedback => "feedback",
+        }
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A partition's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Partition(pub u32);
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A record's position in its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    /// The position after this one.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Names a batch: a function of topic, partition and first offset only, so that two writers of the same partition race for the
+/// same object and exactly one wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BatchName {
+    /// The stream.
+    pub topic: Topic,
+    /// The partition.
+    pub partition: Partition,
+    /// Offset of the first record that the batch covers.
+    pub first: Offset,
+}
+
+/// What a batch says about itself in its Parquet footer (key-value metadata, one JSON value under [`FOOTER_KEY`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchFooter {
+    /// The batch's own name.
+    pub name: BatchName,
+    /// Offset of the last record that the batch covers; the next batch starts after it.
+    pub last: Offset,
+    /// Identity of the topic, so that re-creation is detected.
+    pub topic_id: String,
+    /// Fingerprint of the Avro schema the records were read with, hexadecimal.
+    pub schema_fingerprint: String,
+    /// Process that sealed the batch.
+    pub writer: String,
+    /// Rows in the batch.
+    pub rows: u64,
+    /// Records in the range that became dead letters instead of rows.
+    pub dead: u64,
+    /// Records in the range that were dropped as duplicates by id.
+    pub duplicates: u64,
+}
+
+/// Key of [`BatchFooter`] in a Parquet footer.
+pub const FOOTER_KEY: &str = "nocturne.batch";

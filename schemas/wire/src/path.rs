@@ -1,0 +1,134 @@
+//! Names of objects in the lake; the only place that spells them.
+
+use crate::{
+    batch::{BatchName, Offset, Partition, Topic},
+    generation::GenerationName,
+    hash::Sha256Hex,
+    id::NightId,
+};
+
+/// `<topic>/v1/topic=T/partition=P/<first offset, 20 digits>.parquet`
+pub fn batch(name: &BatchName) -> String {
+    format!("{}/{:020}.parquet", partition(name.topic, name.partition), name.first.0)
+}
+
+/// The folder of one partition's batches.
+pub fn partition(topic: Topic, partition: Partition) -> String {
+    format!("{}/partition={partition}", topic_root(topic))
+}
+
+/// The folder of one topic's batches.
+pub fn topic_root(topic: Topic) -> String {
+    format!("{topic}/v1/topic={topic}")
+}
+
+/// `dead-letters/v1/topic=T/partition=P/<first offset>-<last offset>.parquet`, 20 digits each.
+///
+/// Dead letters are written before the batch that commits them. Their name holds the whole range, so that it determines their
+/// content: an attempt that died before its commit can neither stop nor be mistaken for the next one, whose range may differ.
+pub fn dead_letters(name: &BatchName, last: Offset) -> String {
+    format!("{DEAD_LETTERS}/topic={}/partition={}/{:020}-{:020}.parquet", name.topic, name.partition, name.first.0, last.0)
+}
+
+/// The folder of all dead letters.
+pub const DEAD_LETTERS: &str = "dead-letters/v1";
+
+/// Reads the range of dead letters back from their path: the batch's name and its last offset.
+pub fn parse_dead_letters(path: &str) -> Option<(BatchName, Offset)> {
+    let (named, rest) = path.strip_prefix(DEAD_LETTERS)?.strip_prefix("/topic=")?.split_once('/')?;
+    let topic = Topic::ALL.into_iter().find(|topic| topic.as_str() == named)?;
+    let (number, file) = rest.strip_prefix("partition=")?.split_once('/')?;
+    let (first, last) = file.strip_suffix(".parquet")?.split_once('-')?;
+    let name = BatchName { topic, partition: Partition(number.parse().ok()?), first: Offset(twenty_digits(first)?) };
+    Some((name, Offset(twenty_digits(last)?)))
+}
+
+fn twenty_digits(text: &str) -> Option<u64> {
+    if text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// Reads a batch's name back from its path.
+pub fn parse_batch(path: &str) -> Option<BatchName> {
+    let mut parts = path.split('/');
+    let topic = Topic::ALL.into_iter().find(|t| Some(t.as_str()) == parts.clone().next())?;
+    let (_, version, named, partition, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if version != "v1" || named.strip_prefix("topic=")? != topic.as_str() || parts.next().is_some() {
+        return None;
+    }
+    let partition = partition.strip_prefix("partition=")?.parse().ok()?;
+    let first = twenty_digits(file.strip_suffix(".parquet")?)?;
+    Some(BatchName { topic, partition: Partition(partition), first: Offset(first) })
+}
+
+/// A file of a base: `config.json`, `tokenizer.json`, `model.safetensors`, `rehearsal.jsonl`.
+pub fn base_file(fingerprint: &Sha256Hex, file: &str) -> String {
+    format!("bases/{fingerprint}/{file}")
+}
+
+/// The folder of all generations.
+pub const GENERATIONS: &str = "generations";
+
+/// The folder of one generation.
+pub fn generation(name: &GenerationName) -> String {
+    format!("{GENERATIONS}/{name}")
+}
+
+/// A generation's manifest; written last.
+pub fn manifest(name: &GenerationName) -> String {
+    format!("{}/manifest.json", generation(name))
+}
+
+/// The banks of a generation.
+pub fn bank(name: &GenerationName, bank: &str) -> String {
+    format!("{}/banks/{bank}.safetensors", generation(name))
+}
+
+/// The folder of all nights.
+pub const NIGHTS: &str = "nights";
+
+/// A file of a night: `plan.json`, `curated.parquet`, `metrics.parquet`, `gates.json`, `report.json`.
+pub fn night_file(night: &NightId, file: &str) -> String {
+    format!("{NIGHTS}/{night}/{file}")
+}
+
+/// An event of a night.
+pub fn night_event(night: &NightId, sequence: u64) -> String {
+    format!("{NIGHTS}/{night}/events/{sequence:012}.json")
+}
+
+/// The folder of a channel's ledger.
+pub fn ledger(channel: &str) -> String {
+    format!("ledger/{channel}")
+}
+
+/// One entry of a channel's ledger.
+pub fn ledger_entry(channel: &str, sequence: u64) -> String {
+    format!("ledger/{channel}/{sequence:020}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batch_and_dead_letter_paths_are_read_back() {
+        let name = BatchName { topic: Topic::Feedback, partition: Partition(3), first: Offset(70) };
+        assert_eq!(parse_batch(&batch(&name)), Some(name));
+        assert_eq!(parse_dead_letters(&dead_letters(&name, Offset(99))), Some((name, Offset(99))));
+        assert_eq!(parse_batch(&dead_letters(&name, Offset(99))), None);
+        assert_eq!(parse_dead_letters(&batch(&name)), None);
+    }
+
+    #[test]
+    fn foreign_names_are_not_batches() {
+        for path in [
+            "interactions/v1/topic=feedback/partition=0/00000000000000000000.parquet",
+            "interactions/v1/topic=interactions/partition=0/0.parquet",
+            "interactions/v1/topic=interactions/partition=x/00000000000000000000.parquet",
+            "interactions/v2/topic=interactions/partition=0/00000000000000000000.parquet",
+            "interactions/v1/topic=interactions/partition=0/99999999999999999999.parquet",
+        ] {
+            assert_eq!(parse_batch(path), None, "{path}");
+        }
+    }
+}

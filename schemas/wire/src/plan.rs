@@ -1,0 +1,120 @@
+//! A night's plan: everything that the sleep job is told.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    batch::{BatchName, Offset},
+    generation::GenerationName,
+    hash::Sha256Hex,
+    id::NightId,
+};
+
+/// Version of the plan's own format.
+pub const PLAN_VERSION: u32 = 1;
+
+/// Why a night runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A person asked for it.
+    Manual,
+    /// Its slot in the schedule came.
+    Schedule,
+    /// Its slot passed while nothing ran.
+    CatchUp,
+}
+
+/// One batch that a night reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedBatch {
+    /// The batch.
+    pub name: BatchName,
+    /// Offset of its last record.
+    pub last: Offset,
+}
+
+/// Limits and knobs of curation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CurationSettings {
+    /// Most rows of one subject that are kept.
+    pub max_rows_per_subject: u32,
+    /// Largest share of kept rows whose user message was written by a model.
+    pub max_model_share: f32,
+    /// Similarity (0 to 1, Jaccard over word trigrams) from which two texts count as near duplicates.
+    pub near_duplicate_similarity: f32,
+}
+
+impl Default for CurationSettings {
+    fn default() -> Self {
+        Self { max_rows_per_subject: 200, max_model_share: 0.5, near_duplicate_similarity: 0.9 }
+    }
+}
+
+/// Thresholds of the gates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GateSettings {
+    /// *learned*: smallest share of the day's lessons recalled in a held-out wording with the context cleared.
+    pub min_learned: f32,
+    /// *kept*: largest share of rehearsal answers that were right before and are wrong after.
+    pub max_lost: f32,
+    /// *honest*: smallest share of questions that nobody answered, about strangers and about taught names, that are answered as generation 0 answers.
+    pub min_honest: f32,
+    /// *no drift*: largest mean Kullback-Leibler divergence (nats a token) to generation 0 on canary texts.
+    pub max_drift_nats: f32,
+}
+
+impl Default for GateSettings {
+    fn default() -> Self {
+        Self { min_learned: 0.6, max_lost: 0.03, min_honest: 0.85, max_drift_nats: 0.1 }
+    }
+}
+
+/// A night's plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NightPlan {
+    /// [`PLAN_VERSION`].
+    pub version: u32,
+    /// The night.
+    pub night: NightId,
+    /// The channel whose generation is the parent and that the result may be promoted on.
+    pub channel: String,
+    /// When the plan was made.
+    pub created: Timestamp,
+    /// Why the night runs.
+    pub trigger: Trigger,
+    /// When training must stop at the latest; `None` for no deadline.
+    pub deadline: Option<Timestamp>,
+    /// Fingerprint of the base.
+    pub base: Sha256Hex,
+    /// Generation 0: teacher and anchor.
+    pub zero: GenerationName,
+    /// The generation that serves now: where the banks start from.
+    pub parent: GenerationName,
+    /// The batches to read.
+    pub batches: Vec<PlannedBatch>,
+    /// Questions that must never be trained on: SHA-256 of their normalized text. A measure that is trained on measures nothing.
+    pub held_out: Vec<Sha256Hex>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Curation.
+    pub curation: CurationSettings,
+    /// Gates.
+    pub gates: GateSettings,
+    /// Whether a candidate that passes is promoted at once.
+    pub promote: bool,
+}
+
+/// A question as it is compared: lower case, white space collapsed.
+pub fn normalize_question(question: &str) -> String {
+    question.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// What [`NightPlan::held_out`] lists for a question: the night can recognize it, and learns nothing from the list.
+pub fn question_digest(question: &str) -> Sha256Hex {
+    Sha256Hex::of(normalize_question(question).as_bytes())
+}

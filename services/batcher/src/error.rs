@@ -1,0 +1,87 @@
+//! What can go wrong, told apart by what a person does next.
+
+use nocturne_bus::{CommandError, IntakeError};
+use nocturne_columns::ColumnsError;
+use nocturne_lake::LakeError;
+use nocturne_wire::{BatchName, Offset, Partition, Topic, path};
+
+/// Why a partition cannot be sealed, now or at all.
+#[derive(Debug, thiserror::Error)]
+pub enum BatcherError {
+    /// The lake failed; trying again may help.
+    #[error("{doing} {topic} partition {partition}")]
+    Lake {
+        /// `finding the position of`, `sealing`.
+        doing: &'static str,
+        /// The topic.
+        topic: Topic,
+        /// The partition.
+        partition: Partition,
+        /// Why it failed.
+        #[source]
+        source: LakeError,
+    },
+    /// A batch in the lake cannot be read, and where the partition continues is in it.
+    #[error("reading the batch {} to continue after it; restore it from a copy of the lake", path::batch(name))]
+    Batch {
+        /// The batch.
+        name: BatchName,
+        /// What is wrong with it.
+        #[source]
+        source: ColumnsError,
+    },
+    /// Records could not be turned into a batch.
+    #[error("encoding the batch {}", path::batch(name))]
+    Encode {
+        /// The batch that was to be sealed.
+        name: BatchName,
+        /// Why it failed.
+        #[source]
+        source: ColumnsError,
+    },
+    /// The log is not the one that the batches came from.
+    #[error(
+        "the lake's batches of {topic} partition {partition} come from topic {lake}, the log is topic {log}: the log was made anew; \
+         bring back the log that belongs to the lake, or begin a new lake"
+    )]
+    TopicRecreated {
+        /// The topic.
+        topic: Topic,
+        /// The partition.
+        partition: Partition,
+        /// Topic id in the lake.
+        lake: String,
+        /// Topic id of the log.
+        log: String,
+    },
+    /// The log was trimmed further than the lake has sealed.
+    #[error(
+        "the lake's batches of {topic} partition {partition} end before offset {position}, and the log starts at offset {start}: \
+         batches in between are missing; restore the lake, or remove the log's directory to begin anew"
+    )]
+    LakeBehind {
+        /// The topic.
+        topic: Topic,
+        /// The partition.
+        partition: Partition,
+        /// Where the lake ends.
+        position: Offset,
+        /// Where the log starts.
+        start: Offset,
+    },
+    /// The log cannot be read.
+    #[error("reading the log")]
+    Intake(#[from] IntakeError),
+    /// The log cannot be changed.
+    #[error("changing the log")]
+    Log(#[from] CommandError),
+    /// A worker or its encoder panicked; a defect.
+    #[error("the sealing of {what} ended unexpectedly")]
+    Panicked {
+        /// What was being sealed.
+        what: String,
+        /// The panic.
+        #[source]
+        source: tokio::task::JoinError,
+    },
+}

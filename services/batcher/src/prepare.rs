@@ -1,0 +1,90 @@
+//! From records to the bytes of a batch, and back to ids. No I/O: it runs on a blocking thread.
+
+use bytes::Bytes;
+use nocturne_bus::Record;
+use nocturne_columns::{ColumnsError, DeadLetter, decode, feedback, interactions, open_batch, seal, seal_dead_letters};
+use nocturne_wire::{BatchName, InteractionId, Offset, Topic, avro, batch::BatchFooter};
+
+use crate::recent::RecentIds;
+
+/// Why an offset has no record: the log set the damage aside when it was opened.
+const LOST: &str = "the log lost the record: its segment was damaged";
+
+/// The range that is to be sealed.
+#[derive(Debug, Clone)]
+pub(crate) struct Range {
+    pub(crate) name: BatchName,
+    pub(crate) last: Offset,
+    pub(crate) topic_id: String,
+    pub(crate) writer: String,
+}
+
+/// A batch that is ready to be created.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) footer: BatchFooter,
+    pub(crate) parquet: Bytes,
+    pub(crate) dead: Option<Bytes>,
+    pub(crate) ids: Vec<InteractionId>,
+}
+
+/// Decodes, drops duplicates and encodes.
+pub(crate) fn prepare(range: Range, records: &[Record], recent: &RecentIds) -> Result<Prepared, ColumnsError> {
+    let Range { name, last, topic_id, writer } = range;
+    let raw: Vec<(Offset, &[u8])> = records.iter().map(|record| (record.offset, record.payload.as_ref())).collect();
+    let decoded = decode(name.topic, &raw, Some(recent.set()))?;
+    let mut dead = decoded.dead;
+    dead.extend(lost(name.first, last, records));
+    dead.sort_by_key(|letter| letter.offset);
+    let footer = BatchFooter {
+        name,
+        last,
+        topic_id,
+        schema_fingerprint: avro::fingerprint_hex(name.topic),
+        writer,
+        rows: decoded.batch.num_rows() as u64,
+        dead: dead.len() as u64,
+        duplicates: decoded.duplicates,
+    };
+    let parquet = seal(&decoded.batch, &footer)?;
+    let dead = if dead.is_empty() { None } else { Some(seal_dead_letters(&dead, &footer)?) };
+    Ok(Prepared { footer, parquet, dead, ids: decoded.ids })
+}
+
+/// A dead letter for every offset of the range that has no record.
+fn lost(first: Offset, last: Offset, records: &[Record]) -> Vec<DeadLetter> {
+    let mut letters = Vec::new();
+    let mut next = first;
+    for end in records.iter().map(|record| record.offset).chain([last.next()]) {
+        letters.extend((next.0..end.0).map(|offset| DeadLetter {
+            offset: Offset(offset),
+            reason: LOST.to_owned(),
+            raw: Vec::new(),
+        }));
+        next = end.next();
+    }
+    letters
+}
+
+/// What a sealed batch says about itself, and the ids in it, in order.
+pub(crate) fn contents(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, Vec<InteractionId>), ColumnsError> {
+    let (footer, rows) = open_batch(name, bytes)?;
+    let ids = match name.topic {
+        Topic::Interactions => interactions(&rows)?.into_iter().map(|record| record.id).collect(),
+        Topic::Feedback => feedback(&rows)?.into_iter().map(|record| record.id).collect(),
+    };
+    Ok((footer, ids))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_offset_without_a_record_becomes_a_dead_letter() {
+        let records = [3, 4, 7].map(|n| Record { offset: Offset(n), payload: Bytes::new() });
+        let offsets: Vec<_> = lost(Offset(2), Offset(9), &records).iter().map(|letter| letter.offset.0).collect();
+        assert_eq!(offsets, [2, 5, 6, 8, 9]);
+        assert!(lost(Offset(3), Offset(4), &records[..2]).is_empty());
+    }
+}

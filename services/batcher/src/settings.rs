@@ -1,0 +1,54 @@
+//! Settings of the batcher; the defaults suit a laptop.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// When a batch is sealed: whatever comes first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SealSettings {
+    /// Bytes of records.
+    pub bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// Seconds since the oldest record was read.
+    pub age_seconds: u64,
+    /// Seconds without a new record.
+    pub idle_seconds: u64,
+}
+
+impl Default for SealSettings {
+    fn default() -> Self {
+        Self { bytes: 4 << 20, records: 5_000, age_seconds: 30, idle_seconds: 2 }
+    }
+}
+
+impl SealSettings {
+    pub(crate) const fn age(&self) -> Duration {
+        Duration::from_secs(self.age_seconds)
+    }
+
+    pub(crate) const fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_seconds)
+    }
+}
+
+/// Settings of the batcher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatcherSettings {
+    /// When a batch is sealed.
+    pub seal: SealSettings,
+    /// Most bytes of records that wait to be sealed, over all partitions; beyond it batches are sealed early.
+    pub buffered_bytes: u64,
+    /// Ids that a partition remembers to recognize a record that was sent twice. A replay that comes after so many other records
+    /// is not recognized.
+    pub recent_ids: usize,
+}
+
+impl Default for BatcherSettings {
+    fn default() -> Self {
+        Self { seal: SealSettings::default(), buffered_bytes: 64 << 20, recent_ids: 50_000 }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a worker needs of the lake: a boundary, so that tests can stop it between any two steps.
+
+use bytes::Bytes;
+use nocturne_lake::{Batches, LakeError};
+use nocturne_wire::{BatchName, Partition, Topic, batch::BatchFooter};
+
+/// Batches of a lake.
+pub(crate) trait Store: Clone + Send + Sync + 'static {
+    /// Names of a partition's batches, ascending.
+    fn names(&self, topic: Topic, partition: Partition) -> impl Future<Output = Result<Vec<BatchName>, LakeError>> + Send;
+
+    /// Reads a batch; `None` when there is none of that name.
+    fn find(&self, name: BatchName) -> impl Future<Output = Result<Option<Bytes>, LakeError>> + Send;
+
+    /// Creates dead letters, then the batch.
+    fn seal(
+        &self,
+        footer: &BatchFooter,
+        parquet: Bytes,
+        dead: Option<Bytes>,
+    ) -> impl Future<Output = Result<(), LakeError>> + Send;
+}
+
+impl Store for Batches {
+    async fn names(&self, topic: Topic, partition: Partition) -> Result<Vec<BatchName>, LakeError> {
+        Ok(self.list(topic).await?.remove(&partition).unwrap_or_default())
+    }
+
+    async fn find(&self, name: BatchName) -> Result<Option<Bytes>, LakeError> {
+        match self.get(&name).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn seal(&self, footer: &BatchFooter, parquet: Bytes, dead: Option<Bytes>) -> Result<(), LakeError> {
+        Self::seal(self, footer, parquet, dead).await
+    }
+}

@@ -1,0 +1,158 @@
+//! Faults at named points, and two writers of one partition.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use bytes::Bytes;
+use nocturne_kit::Shutdown;
+use nocturne_lake::{Batches, LakeError};
+use nocturne_wire::{BatchName, Partition, batch::BatchFooter, path};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::{FlushError, batcher::Workers, store::Store};
+
+/// Where a seal is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Point {
+    BeforeAnything,
+    AfterDeadLetters,
+    AfterCommit,
+}
+
+/// How it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The process dies: the call never comes back.
+    Crash,
+    /// The store answers with an error.
+    Error,
+}
+
+/// A lake whose first so many seals stop at one point.
+#[derive(Clone)]
+struct Faulty {
+    lake: Lake,
+    point: Point,
+    kind: Kind,
+    left: Arc<AtomicU32>,
+    reached: Arc<Notify>,
+}
+
+impl Faulty {
+    fn new(lake: &Lake, point: Point, kind: Kind, times: u32) -> Self {
+        Self { lake: lake.clone(), point, kind, left: Arc::new(AtomicU32::new(times)), reached: Arc::default() }
+    }
+
+    fn inner(&self) -> Batches {
+        self.lake.batches()
+    }
+}
+
+impl Store for Faulty {
+    async fn names(&self, topic: Topic, partition: Partition) -> Result<Vec<BatchName>, LakeError> {
+        Store::names(&self.inner(), topic, partition).await
+    }
+
+    async fn find(&self, name: BatchName) -> Result<Option<Bytes>, LakeError> {
+        Store::find(&self.inner(), name).await
+    }
+
+    async fn seal(&self, footer: &BatchFooter, parquet: Bytes, dead: Option<Bytes>) -> Result<(), LakeError> {
+        let take = |left: u32| left.checked_sub(1);
+        if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err() {
+            return Store::seal(&self.inner(), footer, parquet, dead).await;
+        }
+        match (self.point, dead) {
+            (Point::AfterDeadLetters, Some(dead)) => {
+                self.lake.create(&path::dead_letters(&footer.name, footer.last), dead).await?;
+            }
+            (Point::AfterCommit, dead) => Store::seal(&self.inner(), footer, parquet, dead).await?,
+            (Point::BeforeAnything | Point::AfterDeadLetters, _) => {}
+        }
+        self.reached.notify_one();
+        match self.kind {
+            Kind::Crash => std::future::pending().await,
+            Kind::Error => Err(LakeError::Unavailable {
+                action: "creating",
+                path: path::batch(&footer.name),
+                source: "the network went away".into(),
+            }),
+        }
+    }
+}
+
+async fn start(log: &LocalLog, store: Faulty) -> (crate::BatcherHandle, Shutdown, tokio::task::JoinHandle<()>) {
+    let workers = Workers::open(settings(), log.clone(), store, "test").await.expect("opens");
+    let (handle, shutdown) = (workers.handle.clone(), Shutdown::new());
+    let stop = shutdown.clone();
+    (handle, shutdown, tokio::spawn(async move { workers.run(stop).await.expect("ends well") }))
+}
+
+#[tokio::test]
+async fn a_crash_at_any_point_of_sealing_loses_nothing_and_doubles_nothing() {
+    for point in [Point::BeforeAnything, Point::AfterDeadLetters, Point::AfterCommit] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (log, lake) = (open_log(dir.path(), 1), Lake::memory());
+        let mut ids = publish(&log, 0..4).await;
+        publish_raw(&log, b"not a record").await;
+        ids.extend(publish(&log, 4..9).await);
+        let faulty = Faulty::new(&lake, point, Kind::Crash, 1);
+        let (_, _, task) = start(&log, faulty.clone()).await;
+        in_time(faulty.reached.notified()).await;
+        task.abort();
+        // What comes after the crash ends elsewhere: the second attempt covers another range.
+        ids.extend(publish(&log, 9..12).await);
+        let (handle, shutdown, task) = start(&log, Faulty::new(&lake, point, Kind::Crash, 0)).await;
+        in_time(handle.flush()).await.expect("sealed");
+        shutdown.request();
+        in_time(task).await.expect("no panic");
+        assert_eq!(sorted(ids), sealed_ids(&lake).await, "{point:?}");
+        let report = audited(&lake).await;
+        assert!(report.clean(), "{point:?}: {:?}", report.faults);
+        assert_eq!(report.partitions[0].dead, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_error_at_any_point_is_told_to_the_flush_and_cured_by_the_next_attempt() {
+    for point in [Point::BeforeAnything, Point::AfterDeadLetters, Point::AfterCommit] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (log, lake) = (open_log(dir.path(), 1), Lake::memory());
+        let mut ids = publish(&log, 0..5).await;
+        let (handle, shutdown, task) = start(&log, Faulty::new(&lake, point, Kind::Error, 1)).await;
+        let refused = in_time(handle.flush()).await.expect_err("the lake failed once");
+        assert!(matches!(refused, FlushError::Failed { .. }), "{refused}");
+        assert!(handle.status().borrow().partitions.values().any(|p| p.error.is_some()));
+        ids.extend(publish(&log, 5..8).await);
+        in_time(handle.flush()).await.expect("sealed");
+        assert!(handle.status().borrow().partitions.values().all(|p| p.error.is_none()));
+        shutdown.request();
+        in_time(task).await.expect("no panic");
+        assert_eq!(sorted(ids), sealed_ids(&lake).await, "{point:?}");
+        assert!(audited(&lake).await.clean());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_batchers_that_race_on_one_log_seal_every_record_exactly_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (log, lake) = (open_log(dir.path(), 2), Lake::memory());
+    let sound = || Faulty::new(&lake, Point::BeforeAnything, Kind::Error, 0);
+    let (one, stop_one, task_one) = start(&log, sound()).await;
+    let (other, stop_other, task_other) = start(&log, sound()).await;
+    let mut ids = Vec::new();
+    for round in 0..12 {
+        ids.extend(publish(&log, round * 17..(round + 1) * 17).await);
+        let (a, b) = in_time(async { tokio::join!(one.flush(), other.flush()) }).await;
+        assert_eq!(a.expect("sealed"), b.expect("sealed"));
+    }
+    stop_one.request();
+    stop_other.request();
+    in_time(async { tokio::join!(task_one, task_other) }).await.0.expect("no panic");
+    assert_eq!(sorted(ids), sealed_ids(&lake).await);
+    let report = audited(&lake).await;
+    assert!(report.clean(), "{:?}", report.faults);
+}

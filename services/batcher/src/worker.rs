@@ -1,0 +1,261 @@
+//! One partition's worker: read, decide, seal, trim.
+
+use std::sync::Arc;
+
+use nocturne_bus::{Intake, IntakeError, LocalLog, Record};
+use nocturne_kit::{Shutdown, retry::Backoff, telemetry::chain};
+use nocturne_lake::LakeError;
+use nocturne_wire::{BatchName, Offset, Partition, Topic};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason,
+    budget::Share,
+    decide,
+    handle::Flush,
+    position,
+    prepare::{self, Prepared, Range},
+    recent::RecentIds,
+    store::Store,
+};
+
+/// How long a worker waits for a record before it looks again; only a bound, a record or a flush wakes it.
+const LONG: Duration = Duration::from_secs(3600);
+
+pub(crate) struct Worker<S> {
+    pub(crate) topic: Topic,
+    pub(crate) partition: Partition,
+    pub(crate) settings: Arc<BatcherSettings>,
+    pub(crate) writer: String,
+    pub(crate) log: LocalLog,
+    pub(crate) store: S,
+    pub(crate) intake: Intake,
+    /// Offset that the next batch starts at.
+    pub(crate) next: Offset,
+    pub(crate) recent: Arc<RecentIds>,
+    pub(crate) share: Share,
+    pub(crate) flushes: mpsc::Receiver<Flush>,
+    pub(crate) status: watch::Sender<BatcherStatus>,
+    pub(crate) read: Read,
+}
+
+/// What was read and is not sealed.
+pub(crate) struct Read {
+    records: Arc<Vec<Record>>,
+    /// When the worker started; decisions count time from here.
+    epoch: Instant,
+    first_at: Duration,
+    newest_at: Duration,
+    /// Flushes that are not answered yet.
+    pending: Vec<Flush>,
+}
+
+impl Read {
+    pub(crate) fn nothing() -> Self {
+        Self {
+            records: Arc::default(),
+            epoch: Instant::now(),
+            first_at: Duration::ZERO,
+            newest_at: Duration::ZERO,
+            pending: Vec::new(),
+        }
+    }
+}
+
+impl<S: Store> Worker<S> {
+    /// Works until it is told to stop. What was read and not sealed stays in the log.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        let mut failures = 0;
+        while !shutdown.is_requested() {
+            let Err(error) = self.step(&shutdown).await else {
+                failures = 0;
+                continue;
+            };
+            failures += 1;
+            self.report(error, failures);
+            let wait = Backoff::ENDLESS.delay(failures).unwrap_or(LONG);
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn report(&mut self, error: BatcherError, failures: u32) {
+        let (topic, partition) = (self.topic, self.partition);
+        let text = chain(&error);
+        tracing::error!(%topic, %partition, failures, error = text, "sealing failed; the records stay in the log");
+        let error = Arc::new(error);
+        for flush in self.read.pending.drain(..) {
+            // Whoever asked may have gone; the next flush asks again.
+            flush.done.send(Err(error.clone())).ok();
+        }
+        self.change_status(|status| status.error = Some(text));
+    }
+
+    async fn step(&mut self, shutdown: &Shutdown) -> Result<(), BatcherError> {
+        while let Ok(flush) = self.flushes.try_recv() {
+            self.read.pending.push(flush);
+        }
+        self.answer_flushes();
+        let time = self.read.epoch.elapsed();
+        // A flush seals when everything that it asks for was read: sealing earlier would only make more batches.
+        let flush = self.read.pending.iter().any(|flush| flush.upto <= self.intake.next());
+        let now = Now { time, flush, over_budget: self.share.is_exceeded() };
+        match decide(&self.accumulated(), &now, &self.settings.seal) {
+            Decision::Seal(reason) => self.seal(reason).await,
+            Decision::WaitUntil(end) => self.fill(end.saturating_sub(time), shutdown).await,
+            Decision::WaitForRecord => self.fill(LONG, shutdown).await,
+        }
+    }
+
+    fn accumulated(&self) -> Accumulated {
+        Accumulated {
+            // Offsets that lost their record count: a batch has to account for them.
+            records: self.intake.next().0.saturating_sub(self.next.0),
+            bytes: self.share.used(),
+            first_at: self.read.first_at,
+            newest_at: self.read.newest_at,
+        }
+    }
+
+    fn answer_flushes(&mut self) {
+        let next = self.next;
+        for flush in self.read.pending.extract_if(.., |flush| flush.upto <= next) {
+            flush.done.send(Ok(next)).ok();
+        }
+    }
+
+    /// Waits for records, a flush or the end of the time, then reads what is there.
+    async fn fill(&mut self, wait: Duration, shutdown: &Shutdown) -> Result<(), BatcherError> {
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return Ok(()),
+            Some(flush) = self.flushes.recv() => self.read.pending.push(flush),
+            _ = self.intake.wait(wait) => {}
+        }
+        let before = self.accumulated();
+        let room_records = self.settings.seal.records.saturating_sub(before.records);
+        let room_bytes = self.settings.seal.bytes.saturating_sub(before.bytes);
+        let more = match self.intake.poll(room_records as usize, room_bytes).await {
+            Ok(more) => more,
+            Err(IntakeError::Trimmed { .. }) => return self.catch_up().await,
+            Err(error) => return Err(error.into()),
+        };
+        let bytes: u64 = more.iter().map(|record| record.payload.len() as u64).sum();
+        Arc::make_mut(&mut self.read.records).extend(more);
+        self.share.set(before.bytes + bytes);
+        if self.accumulated().records > before.records {
+            self.read.newest_at = self.read.epoch.elapsed();
+            if before.records == 0 {
+                self.read.first_at = self.read.newest_at;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals what was read; whoever was first, the worker then stands after the batch of that name.
+    async fn seal(&mut self, reason: Reason) -> Result<(), BatcherError> {
+        let (topic, partition) = (self.topic, self.partition);
+        let name = BatchName { topic, partition, first: self.next };
+        let end = self.intake.next();
+        let Prepared { footer, parquet, dead, ids } = self.prepare(name, end).await?;
+        let bytes = parquet.len() as u64;
+        match self.store.seal(&footer, parquet, dead).await {
+            Ok(()) => {}
+            Err(LakeError::AlreadyExists { .. }) => return self.catch_up().await,
+            Err(source) => return Err(BatcherError::Lake { doing: "sealing", topic, partition, source }),
+        }
+        tracing::info!(
+            %topic, %partition, first = %name.first, last = %footer.last, rows = footer.rows, dead = footer.dead,
+            duplicates = footer.duplicates, bytes, reason = reason.as_str(), "batch sealed"
+        );
+        let record_bytes = self.share.used();
+        Arc::make_mut(&mut self.recent).extend(ids);
+        self.move_to(end);
+        self.change_status(|status| {
+            status.batches += 1;
+            status.rows += footer.rows;
+            status.dead += footer.dead;
+            status.duplicates += footer.duplicates;
+            status.record_bytes += record_bytes;
+            status.batch_bytes += bytes;
+            status.error = None;
+        });
+        self.trim().await;
+        Ok(())
+    }
+
+    /// Decodes and encodes on a blocking thread.
+    async fn prepare(&self, name: BatchName, end: Offset) -> Result<Prepared, BatcherError> {
+        let range = Range {
+            name,
+            last: Offset(end.0.saturating_sub(1)),
+            topic_id: self.log.topic_id(self.topic).to_owned(),
+            writer: self.writer.clone(),
+        };
+        let (records, recent) = (self.read.records.clone(), self.recent.clone());
+        let what = || format!("{} partition {}", self.topic, self.partition);
+        tokio::task::spawn_blocking(move || prepare::prepare(range, &records, &recent))
+            .await
+            .map_err(|source| BatcherError::Panicked { what: what(), source })?
+            .map_err(|source| BatcherError::Encode { name, source })
+    }
+
+    /// Goes after every batch that is there: another writer was first, or this one's success was not heard of.
+    async fn catch_up(&mut self) -> Result<(), BatcherError> {
+        let (topic, partition) = (self.topic, self.partition);
+        loop {
+            let name = BatchName { topic, partition, first: self.next };
+            let found = self.store.find(name).await;
+            let found =
+                found.map_err(|source| BatcherError::Lake { doing: "finding the position of", topic, partition, source })?;
+            let Some(bytes) = found else { break };
+            let (footer, ids) = position::read(name, bytes).await?;
+            position::check_topic(&footer, self.log.topic_id(topic))?;
+            tracing::info!(%topic, %partition, first = %name.first, last = %footer.last, writer = footer.writer, "another writer sealed first");
+            Arc::make_mut(&mut self.recent).extend(ids);
+            self.move_to(footer.last.next());
+        }
+        let start = self.log.range(topic, partition).start;
+        if start > self.next {
+            return Err(BatcherError::LakeBehind { topic, partition, position: self.next, start });
+        }
+        self.change_status(|status| status.error = None);
+        Ok(())
+    }
+
+    /// Goes on at `next`, keeping what was read beyond it.
+    fn move_to(&mut self, next: Offset) {
+        self.next = next;
+        let records = Arc::make_mut(&mut self.read.records);
+        records.retain(|record| record.offset >= next);
+        let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
+        self.share.set(bytes);
+        if self.intake.next() < next {
+            self.intake.seek(next);
+        }
+    }
+
+    async fn trim(&self) {
+        if let Err(error) = self.log.trim(self.topic, self.partition, self.next).await {
+            // The next batch trims again, and what is sealed twice over is only disk space.
+            tracing::warn!(error = chain(&error), "sealed records stay in the log");
+        }
+    }
+
+    fn change_status(&self, change: impl FnOnce(&mut PartitionStatus)) {
+        let (next, end) = (self.next, self.intake.end());
+        self.status.send_modify(|status| {
+            if let Some(partition) = status.partitions.get_mut(&(self.topic, self.partition)) {
+                partition.position = next;
+                partition.end = end;
+                change(partition);
+            }
+        });
+    }
+}

@@ -1,0 +1,114 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{bench, commands, demo, output::Format};
+
+const EXAMPLES: &str = "\
+Examples:
+  nocturne demo                              a day, a night and a morning on this machine
+  nocturne up --schedule 03:00 --time-zone Europe/Berlin
+  nocturne chat                              talk to the running server
+  nocturne nights run --wait                 let it learn now instead of tonight
+  nocturne history                           what served when, and who decided it
+  nocturne rollback                          serve the generation before this one again
+  nocturne lake audit -o json                prove that every record was sealed exactly once
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate rejected the candidate, an audit is not clean or a bound was missed.";
+
+/// Models that learn overnight.
+#[derive(Debug, Parser)]
+#[command(name = "nocturne", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Directory that holds the log and the lake
+    #[arg(long, global = true, env = "NOCTURNE_STATE", default_value = "./.nocturne", value_name = "DIR")]
+    pub(crate) state: PathBuf,
+    /// How results are printed
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything in one process: API, log, batcher and the schedule of nights
+    Up(commands::up::UpArgs),
+    /// Watch it learn: a day of conversations, a night, and what it knows the next morning
+    Demo(demo::DemoArgs),
+    /// Talk to the running server
+    Chat(commands::chat::ChatArgs),
+    /// Train a base model, or show the one that ships
+    #[command(subcommand)]
+    Model(commands::model::ModelCommand),
+    /// Run nights and read their records
+    #[command(subcommand)]
+    Nights(commands::nights::NightsCommand),
+    /// List and inspect generations
+    #[command(subcommand)]
+    Generations(commands::generations::GenerationsCommand),
+    /// Serve a newer generation
+    Promote(commands::promote::PromoteArgs),
+    /// Serve an older generation again
+    Rollback(commands::promote::RollbackArgs),
+    /// Show what served when, and who decided it
+    History(commands::history::HistoryArgs),
+    /// Look into the lake
+    #[command(subcommand)]
+    Lake(commands::lake::LakeCommand),
+    /// Measure speed on this machine
+    Bench(bench::BenchArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: nocturne completions bash > ~/.local/share/bash-completion/completions/nocturne")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// One night, as the scheduler starts it
+    #[command(hide = true)]
+    Sleep(commands::sleep::SleepArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_visible_command_shows_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+                let path = format!("{path} {}", sub.get_name());
+                if sub.has_subcommands() {
+                    check(sub, &path);
+                } else {
+                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains("nocturne"), "`{path}` shows no example");
+                }
+            }
+        }
+        check(&Cli::command(), "nocturne");
+    }
+
+    #[test]
+    fn global_options_are_taken_after_the_command() {
+        let cli = Cli::try_parse_from(["nocturne", "history", "-o", "json", "--state", "x"]).expect("valid");
+        assert_eq!((cli.global.format, cli.global.state), (Format::Json, PathBuf::from("x")));
+    }
+}

@@ -1,0 +1,121 @@
+//! `nocturne bench`: figures about speed on this machine. Figures, not assertions: nothing here passes or fails.
+
+mod decode;
+mod house;
+mod logging;
+mod seal;
+mod swap;
+mod train;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::{
+    args::Global,
+    bases,
+    failure::Advise,
+    machine::Machine,
+    output::{self, Outcome},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  nocturne bench
+  nocturne bench decode
+  nocturne bench all --json bench.json";
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Tokens a second while decoding 1, 8 and 32 sessions together
+    Decode,
+    /// Tokens a second while training slow banks
+    Train,
+    /// Megabytes of records a second sealed into batches
+    Seal,
+    /// Latency that logging adds to a request
+    Log,
+    /// How long a change of the generation holds an answer up
+    Swap,
+    /// Everything
+    #[default]
+    All,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BenchArgs {
+    /// What is measured
+    #[arg(value_enum, default_value_t = What::All)]
+    what: What,
+    /// Writes the figures
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Base that is measured; the shipped one unless given
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+}
+
+/// All figures; what was not measured is null.
+#[derive(Debug, Default, Serialize)]
+struct Figures {
+    machine: Option<Machine>,
+    decode: Option<Vec<decode::Figures>>,
+    train: Option<train::Figures>,
+    seal: Option<seal::Figures>,
+    log: Option<logging::Figures>,
+    swap: Option<swap::Figures>,
+}
+
+pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<Outcome> {
+    let wants = |what| args.what == what || args.what == What::All;
+    let files = bases::files(args.base.as_deref())?;
+    let base = args.base.as_deref();
+    let mut figures = Figures { machine: Some(Machine::this()), ..Figures::default() };
+    if wants(What::Decode) {
+        eprintln!("decoding");
+        let files = files.clone();
+        figures.decode = Some(tokio::task::spawn_blocking(move || decode::measure(&files)).await??);
+    }
+    if wants(What::Train) {
+        eprintln!("training slow banks");
+        figures.train = Some(tokio::task::spawn_blocking(move || train::measure(&files)).await??);
+    }
+    if wants(What::Seal) {
+        eprintln!("sealing batches");
+        figures.seal = Some(seal::measure().await?);
+    }
+    if wants(What::Log) {
+        eprintln!("logging");
+        figures.log = Some(logging::measure(base).await?);
+    }
+    if wants(What::Swap) {
+        eprintln!("swapping generations");
+        figures.swap = Some(swap::measure(base).await?);
+    }
+    if let Some(file) = &args.json {
+        let written = std::fs::write(file, serde_json::to_string_pretty(&figures)?);
+        written.advise(format!("writing the figures to {}", file.display()), "give another file with --json")?;
+    }
+    output::show(global.format, &figures, describe)?;
+    Ok(Outcome::Done)
+}
+
+fn describe(figures: &Figures) -> String {
+    let mut table = output::table(["measured", "figure", "how"]);
+    let mut rows = Vec::new();
+    for decode in figures.decode.iter().flatten() {
+        rows.push(decode.row());
+    }
+    rows.extend(figures.train.iter().map(train::Figures::row));
+    rows.extend(figures.seal.iter().map(seal::Figures::row));
+    rows.extend(figures.log.iter().flat_map(logging::Figures::rows));
+    rows.extend(figures.swap.iter().flat_map(swap::Figures::rows));
+    for row in rows {
+        table.add_row(row);
+    }
+    let machine = figures.machine.as_ref().map(Machine::describe).unwrap_or_default();
+    format!("{machine}\n{table}")
+}

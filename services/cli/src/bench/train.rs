@@ -1,0 +1,91 @@
+//! Training slow banks, on rows as a night has them: short exchanges to learn, short ones and sessions to keep.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use bytes::Bytes;
+use nocturne_model::{
+    hope::SlowBank,
+    optim::{self, MuonSettings},
+    tensors,
+    train::{Row, Trainer},
+};
+use nocturne_pretrain::Weights;
+use nocturne_world::{Conversation, Task};
+use serde::Serialize;
+
+use crate::bases;
+
+/// Rows of one step, about as a night draws them.
+const LEARNED: usize = 56;
+const KEPT: usize = 34;
+const SESSIONS: usize = 5;
+
+/// Weight of staying as generation 0 is.
+const KEEP: f32 = 4.0;
+
+/// How long is measured, after two steps of warming up.
+const MEASURE: Duration = Duration::from_secs(10);
+const WARM_UP: usize = 2;
+
+const MUON: MuonSettings = MuonSettings { rate: 0.1, momentum: 0.95, weight_decay: 0.0 };
+const WEIGHTS: Weights = Weights { answer: 1.0, skill: 0.0, small_talk: 1.0, acknowledgement: 0.0, user: 0.0 };
+
+/// Training speed.
+#[derive(Debug, Serialize)]
+pub(super) struct Figures {
+    tokens_per_second: f64,
+    steps: u64,
+    tokens_a_step: f64,
+}
+
+impl Figures {
+    pub(super) fn row(&self) -> [String; 3] {
+        let how = format!("{} steps of {:.0} tokens", self.steps, self.tokens_a_step);
+        ["training slow banks".to_owned(), format!("{:.0} tokens/s", self.tokens_per_second), how]
+    }
+}
+
+pub(super) fn measure(files: &BTreeMap<String, Bytes>) -> anyhow::Result<Figures> {
+    let base = bases::load(files)?;
+    let rehearsal = files.get("rehearsal.jsonl").context("the base has no rehearsal set")?;
+    let conversations = rehearsal.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let conversations: Vec<Conversation> =
+        conversations.map(serde_json::from_slice).collect::<Result<_, _>>().context("reading the rehearsal set")?;
+    let rows = |wanted: &[Task]| -> Vec<Row> {
+        let wanted = conversations.iter().filter(|conversation| wanted.contains(&conversation.task));
+        wanted.map(|conversation| nocturne_pretrain::row(base.tokenizer(), conversation, WEIGHTS)).collect()
+    };
+    let (short, sessions) = (rows(&[Task::Core, Task::Unknown]), rows(&[Task::Session]));
+    let mut tensors = base.tensors().clone();
+    tensors.extend(tensors::read("the untrained banks", &base.untrained_banks()?)?);
+    let mut trainer = Trainer::night(base.config(), &tensors, optim::for_night(MUON)).context("setting up the trainer")?;
+    let (mut steps, mut tokens, mut begun) = (0, 0, Instant::now());
+    for step in 0.. {
+        if step == WARM_UP {
+            (steps, tokens, begun) = (0, 0, Instant::now());
+        }
+        if step > WARM_UP && begun.elapsed() >= MEASURE {
+            break;
+        }
+        // The rate does not matter for the speed; a small one keeps the values small.
+        tokens += trainer.step(&draw(&short, &sessions, step), 0.01, SlowBank::On).tokens;
+        steps += 1;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(Figures { tokens_per_second: tokens as f64 / seconds, steps, tokens_a_step: tokens as f64 / steps as f64 })
+}
+
+fn draw(short: &[Row], sessions: &[Row], step: usize) -> Vec<Row> {
+    let take = |from: &[Row], start: usize, count: usize| -> Vec<Row> {
+        from.iter().cycle().skip(start % from.len().max(1)).take(if from.is_empty() { 0 } else { count }).cloned().collect()
+    };
+    let at = step * (LEARNED + KEPT);
+    let mut rows = take(short, at, LEARNED);
+    rows.extend(take(short, at + LEARNED, KEPT).into_iter().map(|row| row.keep(KEEP)));
+    rows.extend(take(sessions, step * SESSIONS, SESSIONS).into_iter().map(|row| row.keep(KEEP)));
+    rows
+}

@@ -1,0 +1,56 @@
+//! One module a command.
+
+pub(crate) mod chat;
+mod completions;
+pub(crate) mod generations;
+pub(crate) mod history;
+pub(crate) mod lake;
+pub(crate) mod model;
+pub(crate) mod nights;
+pub(crate) mod promote;
+pub(crate) mod sleep;
+pub(crate) mod up;
+
+use nocturne_kit::telemetry::{self, LogOutput};
+
+use crate::{
+    args::{Cli, Command},
+    bench, demo,
+    output::Outcome,
+};
+
+/// What commands other than `up` log: only what a person must know.
+const QUIET: &str = "error";
+
+/// What a night logs; the scheduler keeps the end of it for the report of a failure.
+const NIGHT: &str = "warn,nocturne=info";
+
+/// Runs a command.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let Cli { global, command } = cli;
+    match &command {
+        // The configuration file says how a server logs.
+        Command::Up(_) => {}
+        Command::Sleep(args) if !args.supervised => log(NIGHT)?,
+        _ => log(QUIET)?,
+    }
+    match command {
+        Command::Up(args) => up::run(&global, &args).await,
+        Command::Demo(args) => demo::run(&global, &args).await,
+        Command::Chat(args) => chat::run(&global, args).await,
+        Command::Model(command) => model::run(&global, command),
+        Command::Nights(command) => nights::run(&global, command).await,
+        Command::Generations(command) => generations::run(&global, command).await,
+        Command::Promote(args) => promote::promote(&global, args).await,
+        Command::Rollback(args) => promote::rollback(&global, args).await,
+        Command::History(args) => history::run(&global, &args).await,
+        Command::Lake(command) => lake::run(&global, command).await,
+        Command::Bench(args) => bench::run(&global, &args).await,
+        Command::Completions { shell } => completions::run(shell),
+        Command::Sleep(args) => sleep::run(&args).await,
+    }
+}
+
+fn log(filter: &str) -> anyhow::Result<()> {
+    Ok(telemetry::install(&LogOutput { filter: filter.to_owned(), ..LogOutput::default() })?)
+}

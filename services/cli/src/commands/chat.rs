@@ -1,0 +1,198 @@
+//! `nocturne chat`: talk to the running server.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use clap::Args;
+use rustyline::{DefaultEditor, error::ReadlineError};
+
+use crate::{
+    address,
+    api::{Answer, Api, Message, Who},
+    args::Global,
+    failure::{Advise, refused},
+    output::{self, Outcome},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  nocturne chat
+  nocturne chat --subject ada
+  echo 'Hello.' | nocturne chat
+
+In the conversation:
+  /feedback 1                       the last answer was right
+  /feedback -1 It is in Bergen.     it was wrong, and this is the truth
+  /new                              begin a new session
+  /quit                             leave";
+
+const HELP: &str = "/feedback SCORE [CORRECTION], /new, /quit; anything else is said to the model";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ChatArgs {
+    /// Who speaks: the unit of consent and of erasure
+    #[arg(long, env = "USER", default_value = "anonymous", value_name = "NAME")]
+    subject: String,
+    /// Do not let the conversation be logged or learned from
+    #[arg(long)]
+    no_store: bool,
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq)]
+enum Line<'a> {
+    Nothing,
+    Say(&'a str),
+    Feedback { score: f32, correction: Option<&'a str> },
+    New,
+    Help,
+    Quit,
+    Unclear(String),
+}
+
+impl<'a> Line<'a> {
+    fn parse(text: &'a str) -> Self {
+        let text = text.trim();
+        if !text.starts_with('/') {
+            return if text.is_empty() { Self::Nothing } else { Self::Say(text) };
+        }
+        let (command, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        match command {
+            "/new" => Self::New,
+            "/help" => Self::Help,
+            "/quit" | "/exit" => Self::Quit,
+            "/feedback" => Self::feedback(rest.trim()),
+            other => Self::Unclear(format!("`{other}` is not a command; {HELP}")),
+        }
+    }
+
+    fn feedback(rest: &'a str) -> Self {
+        let (score, correction) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        match score.parse() {
+            Ok(score) if (-1.0..=1.0).contains(&score) => {
+                let correction = Some(correction.trim()).filter(|text| !text.is_empty());
+                Self::Feedback { score, correction }
+            }
+            _ => Self::Unclear("give a score from -1 to 1, then the truth if you like: /feedback -1 It is in Bergen.".to_owned()),
+        }
+    }
+}
+
+struct Talk {
+    api: Api,
+    subject: String,
+    store: bool,
+    session: String,
+    messages: Vec<Message>,
+    last: Option<Answer>,
+}
+
+impl Talk {
+    fn begin(&mut self) {
+        let now = jiff::Timestamp::now().as_microsecond();
+        self.session = format!("chat-{}-{now}", std::process::id());
+        self.messages.clear();
+        self.last = None;
+    }
+
+    async fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        self.messages.push(Message::user(text));
+        let who = Who { session: &self.session, subject: &self.subject, store: self.store };
+        let show = |piece: &str| {
+            print!("{piece}");
+            // A terminal that went away is noticed at the next line.
+            io::stdout().flush().ok();
+        };
+        match self.api.stream(who, &self.messages, show).await {
+            Ok(answer) => {
+                output::line(&mark(&answer))?;
+                self.messages.push(Message::assistant(answer.text.clone()));
+                self.last = Some(answer);
+            }
+            Err(error) => {
+                self.messages.pop();
+                return Err(error).advise("asking the server", "say it again, begin a /new session, or look at the server's log");
+            }
+        }
+        Ok(())
+    }
+
+    async fn feedback(&self, score: f32, correction: Option<&str>) -> anyhow::Result<()> {
+        let Some(last) = &self.last else {
+            return output::line("there is no answer to judge yet");
+        };
+        let given = self.api.feedback(&self.subject, &last.interaction, score, correction).await;
+        given.advise("giving feedback", "try again; it was not stored")?;
+        output::line("noted; the next night reads it")
+    }
+}
+
+/// Which generation answered.
+fn mark(answer: &Answer) -> String {
+    if io::stdout().is_terminal() {
+        format!("  \x1b[2m(generation {})\x1b[0m", answer.generation)
+    } else {
+        format!("  (generation {})", answer.generation)
+    }
+}
+
+pub(super) async fn run(global: &Global, args: ChatArgs) -> anyhow::Result<Outcome> {
+    let address = address::running(&global.state).await?;
+    let address = address.ok_or_else(|| {
+        refused(format!("no server runs on the state directory {}", global.state.display()), "start one with `nocturne up`")
+    })?;
+    let api = Api::connect(address.api).await?;
+    let mut talk =
+        Talk { api, subject: args.subject, store: !args.no_store, session: String::new(), messages: Vec::new(), last: None };
+    talk.begin();
+    eprintln!("{HELP}");
+    converse(&mut talk).await?;
+    Ok(Outcome::Done)
+}
+
+async fn converse(talk: &mut Talk) -> anyhow::Result<()> {
+    let mut editor = DefaultEditor::new()?;
+    loop {
+        let read = tokio::task::block_in_place(|| editor.readline("> "));
+        let text = match read {
+            Ok(text) => text,
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        // A line that the history does not take is only missing from the history.
+        editor.add_history_entry(text.as_str()).ok();
+        let done = match Line::parse(&text) {
+            Line::Nothing => Ok(()),
+            Line::Say(text) => talk.say(text).await,
+            Line::Feedback { score, correction } => talk.feedback(score, correction).await,
+            Line::New => {
+                talk.begin();
+                output::line("a new session")
+            }
+            Line::Help => output::line(HELP),
+            Line::Unclear(message) => output::line(&message),
+            Line::Quit => return Ok(()),
+        };
+        if let Err(error) = done {
+            eprintln!("{}", crate::failure::render(&error));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_told_apart() {
+        assert_eq!(Line::parse("  "), Line::Nothing);
+        assert_eq!(Line::parse(" Hello. "), Line::Say("Hello."));
+        assert_eq!(Line::parse("/new"), Line::New);
+        assert_eq!(Line::parse("/feedback 1"), Line::Feedback { score: 1.0, correction: None });
+        let corrected = Line::Feedback { score: -1.0, correction: Some("It is in Bergen.") };
+        assert_eq!(Line::parse("/feedback -1  It is in Bergen."), corrected);
+        for unclear in ["/feedback", "/feedback 7", "/shout"] {
+            assert!(matches!(Line::parse(unclear), Line::Unclear(_)), "{unclear}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `nocturne nights`
+
+use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
+use nocturne_kit::Shutdown;
+use nocturne_lake::Lake;
+use nocturne_wire::{
+    NightId,
+    night::{NightReport, Outcome as Ending},
+    plan::NightPlan,
+};
+use serde::Serialize;
+
+use crate::{
+    admin::{Admin, NightOrder, NightStarted},
+    args::Global,
+    failure::{Advise, refused},
+    nights,
+    output::{self, Format, Outcome},
+    places::{self, Owner},
+    server::{Config, open_learning, run_night},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NightsCommand {
+    /// Seal the day and run a night now
+    Run(RunArgs),
+    /// Every night and how it ended
+    #[command(after_help = "Examples:\n  nocturne nights list\n  nocturne nights list -o json")]
+    List,
+    /// One night's record: curation, training, gates
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nocturne nights run --wait          start it in the running server and watch
+  nocturne nights run --no-promote    publish what passes its gates, and decide later
+
+Without a running server the night runs here. Exit code 3: a gate rejected the candidate.")]
+pub(crate) struct RunArgs {
+    /// Wait until the night has ended and show its record
+    #[arg(long)]
+    wait: bool,
+    /// Seed of everything random in the night
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Do not serve the candidate, even when it passes its gates
+    #[arg(long)]
+    no_promote: bool,
+    /// Configuration file, for a night without a server
+    #[arg(long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  nocturne nights show            the newest one\n  nocturne nights show 20261121T030000Z-production -o json"
+)]
+pub(crate) struct ShowArgs {
+    /// The night; the newest one unless given
+    #[arg(value_name = "NIGHT")]
+    night: Option<String>,
+}
+
+pub(super) async fn run(global: &Global, command: NightsCommand) -> anyhow::Result<Outcome> {
+    match command {
+        NightsCommand::Run(args) => start(global, &args).await,
+        NightsCommand::List => list(global).await,
+        NightsCommand::Show(args) => show(global, args).await,
+    }
+}
+
+async fn start(global: &Global, args: &RunArgs) -> anyhow::Result<Outcome> {
+    let lake = places::existing_lake(&global.state)?;
+    let order = NightOrder { held_out: Vec::new(), seed: args.seed, promote: args.no_promote.then_some(false) };
+    let report = match places::owner(&global.state).await? {
+        Owner::Server(admin) => {
+            let night = admin.run_night(&order).await?;
+            if !args.wait {
+                output::show(global.format, &NightStarted { night }, |started| {
+                    format!("night {} runs; `nocturne nights show` tells how it goes", started.night)
+                })?;
+                return Ok(Outcome::Done);
+            }
+            let bar = progress(global.format);
+            let followed = follow_on(&admin, &lake, &night, &bar).await;
+            bar.finish_and_clear();
+            let report = followed?;
+            if matches!(report.outcome, Ending::Published { promoted: true, .. }) {
+                // The server looks at the ledger now and then; whoever waited for the night wants to talk to it now.
+                admin.nudge().await?;
+            }
+            report
+        }
+        Owner::Us(state) => {
+            let config = Config::load(args.config.as_deref())?;
+            run_here(state.path(), config, &lake, order, global.format).await?
+        }
+    };
+    output::show(global.format, &report, nights::describe)?;
+    nights::outcome(&report)
+}
+
+fn progress(format: Format) -> ProgressBar {
+    if format == Format::Json { ProgressBar::hidden() } else { nights::bar() }
+}
+
+/// Follows a night in the server, and notices when the server goes away.
+async fn follow_on(admin: &Admin, lake: &Lake, night: &NightId, bar: &ProgressBar) -> anyhow::Result<NightReport> {
+    let gone = async {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            if let Err(error) = admin.current_night().await {
+                return error;
+            }
+        }
+    };
+    tokio::select! {
+        followed = nights::follow(lake, night, bar) => followed,
+        error = gone => Err(error).advise(format!("following night {night}"), "start the server again; it ends what was interrupted, and the next night reads the same batches"),
+    }
+}
+
+/// Runs a night without a server: seals what the log holds and waits for the job.
+async fn run_here(
+    state: &std::path::Path,
+    mut config: Config,
+    lake: &Lake,
+    order: NightOrder,
+    format: Format,
+) -> anyhow::Result<NightReport> {
+    config.nights.schedule.enabled = false;
+    let shutdown = Shutdown::new();
+    shutdown.on_signals(|_| eprintln!("ending the night; nothing is published"))?;
+    let learning = open_learning(state, &config, lake, &shutdown).await?;
+    let bar = progress(format);
+    let ran = async {
+        let night = run_night(&learning.scheduler, order).await?;
+        nights::follow(lake, &night, &bar).await
+    }
+    .await;
+    bar.finish_and_clear();
+    shutdown.request();
+    learning.finished().await?;
+    ran
+}
+
+#[derive(Serialize)]
+struct Line {
+    night: NightId,
+    trigger: nocturne_wire::plan::Trigger,
+    parent: nocturne_wire::GenerationName,
+    /// `None` while the night runs.
+    report: Option<NightReport>,
+}
+
+async fn list(global: &Global) -> anyhow::Result<Outcome> {
+    let lake = places::existing_lake(&global.state)?;
+    let (doing, hint) = ("listing nights", "restore the lake from a copy");
+    let mut lines = Vec::new();
+    for night in lake.nights().list().await.advise(doing, hint)? {
+        let plan = lake.nights().plan(&night).await.advise(doing, hint)?;
+        let report = lake.nights().report(&night).await.advise(doing, hint)?;
+        lines.push(Line { night, trigger: plan.trigger, parent: plan.parent, report });
+    }
+    output::show(global.format, &lines, |lines| table(lines))?;
+    Ok(Outcome::Done)
+}
+
+fn table(lines: &[Line]) -> String {
+    let mut table = output::table(["night", "parent", "rows kept", "tokens", "ended"]);
+    for line in lines {
+        let report = line.report.as_ref();
+        table.add_row([
+            line.night.to_string(),
+            line.parent.to_string(),
+            report.map_or_else(String::new, |report| report.curation.kept.to_string()),
+            report.map_or_else(String::new, |report| report.tokens.to_string()),
+            report.map_or_else(|| "still running".to_owned(), |report| nights::ending(&report.outcome)),
+        ]);
+    }
+    table.to_string()
+}
+
+#[derive(Serialize)]
+struct Record {
+    plan: NightPlan,
+    report: Option<NightReport>,
+}
+
+async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Outcome> {
+    let lake = places::existing_lake(&global.state)?;
+    let hint = "`nocturne nights list` shows which there are";
+    let night = match args.night {
+        Some(text) => NightId::parse(text).advise("reading the night's name", hint)?,
+        None => {
+            let newest = lake.nights().list().await.advise("listing nights", "restore the lake from a copy")?.pop();
+            newest.ok_or_else(|| refused("no night has run", "`nocturne nights run` runs one"))?
+        }
+    };
+    let plan = lake.nights().plan(&night).await.advise(format!("reading the plan of night {night}"), hint)?;
+    let report = lake.nights().report(&night).await.advise(format!("reading the report of night {night}"), hint)?;
+    let latest = lake.nights().events(&night).await.advise(format!("reading the events of night {night}"), hint)?.pop();
+    output::show(global.format, &Record { plan, report }, |record| match (&record.report, &latest) {
+        (Some(report), _) => nights::describe(report),
+        (None, Some(event)) => {
+            format!("night {night} runs: {} {}/{}: {}", nights::phase(event.phase), event.done, event.total, event.message)
+        }
+        (None, None) => format!("night {night} was planned and has not told anything yet"),
+    })?;
+    Ok(Outcome::Done)
+}

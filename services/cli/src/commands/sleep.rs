@@ -1,0 +1,36 @@
+//! `nocturne sleep`: one night as a process of its own, given only its plan's location.
+
+use clap::Args;
+use nocturne_sleep::Ended;
+
+use crate::{
+    failure::{Advise, refused},
+    output::Outcome,
+};
+
+const EXAMPLES: &str = "Example: nocturne sleep --plan .nocturne/lake/nights/20261121T030000Z-production/plan.json";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SleepArgs {
+    /// Where the night's plan is; the lake is what holds it
+    #[arg(long, value_name = "LOCATION")]
+    pub(crate) plan: String,
+    /// Stop when standard input closes: whoever started the night is gone then
+    #[arg(long)]
+    pub(crate) supervised: bool,
+}
+
+pub(super) async fn run(args: &SleepArgs) -> anyhow::Result<Outcome> {
+    if args.supervised {
+        nocturne_kit::supervised::exit_when_input_closes(1)?;
+    }
+    let ended = nocturne_sleep::run(&args.plan).await;
+    match ended
+        .advise(format!("running the night of {}", args.plan), "give the location of a plan.json in a lake's nights/ folder")?
+    {
+        Ended::Published | Ended::Empty => Ok(Outcome::Done),
+        Ended::Rejected => Ok(Outcome::NotClean),
+        Ended::Failed => Err(refused("the night failed", "report.json beside the plan says why")),
+    }
+}

@@ -1,0 +1,130 @@
+//! Everything in one process over one state directory: log, batcher, inference and the schedule of nights.
+//!
+//! ```text
+//! <state>/lock          whose the directory is
+//! <state>/log/          the local log
+//! <state>/lake/         the lake
+//! <state>/address.json  where the running server listens
+//! ```
+//!
+//! The parts know nothing of each other: inference publishes into the log, the batcher seals the log into the lake, nights read the
+//! lake, inference follows the ledger. Only the flush before a night is a direct call, handed to the scheduler as a function.
+
+pub(crate) mod config;
+mod control;
+mod parts;
+
+use std::{net::SocketAddr, path::Path};
+
+use jiff::Timestamp;
+use nocturne_bus::LocalLog;
+use nocturne_kit::{Shutdown, StateDir};
+use nocturne_lake::Lake;
+use nocturne_scheduler::SchedulerHandle;
+use nocturne_wire::GenerationName;
+use tokio::task::JoinHandle;
+
+pub(crate) use self::{
+    config::Config,
+    control::run_night,
+    parts::{Learning, open_learning},
+};
+use crate::{
+    address::{Address, Published},
+    bases,
+    failure::Advise,
+    places,
+};
+
+/// A server that runs.
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) address: Address,
+    /// Its lake.
+    pub(crate) lake: Lake,
+    /// Its log.
+    pub(crate) log: LocalLog,
+    /// Its nights.
+    pub(crate) scheduler: SchedulerHandle,
+    /// What it served when it started.
+    pub(crate) serving: GenerationName,
+    shutdown: Shutdown,
+    inference: nocturne_inference::Running,
+    learning: Learning,
+    control: JoinHandle<()>,
+    // Dropped last: the file first, then the lock.
+    _published: Published,
+    _state: StateDir,
+}
+
+impl Server {
+    /// Starts everything; a new state directory is seeded with the base in `base`, or with the one that ships.
+    ///
+    /// # Errors
+    /// When another process owns the directory, a part cannot start, or an address is taken.
+    pub(crate) async fn start(state: &Path, mut config: Config, base: Option<&Path>, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let state = places::take(state)?;
+        let lake = places::open_lake(&places::lake_dir(state.path()))?;
+        seed(&lake, &config, base).await?;
+        let learning = open_learning(state.path(), &config, &lake, &shutdown).await?;
+        config.inference.admin_listen.get_or_insert_with(private);
+        let publisher = learning.log.publisher();
+        let inference = nocturne_inference::serve(config.inference, lake.clone(), publisher, shutdown.clone());
+        let inference = inference.await.advise(
+            "starting the inference service",
+            "`nocturne generations list` shows what the lake holds; choose another address with --listen if it is taken",
+        )?;
+        let (control, control_address) =
+            control::serve(learning.scheduler.clone(), learning.batcher.clone(), shutdown.clone()).await?;
+        let admin = inference.admin_address().unwrap_or_else(|| inference.address());
+        let address = Address { pid: std::process::id(), api: inference.address(), admin, control: control_address };
+        let published = Published::write(&state, &address)?;
+        Ok(Self {
+            serving: inference.status().serving,
+            address,
+            lake,
+            log: learning.log.clone(),
+            scheduler: learning.scheduler.clone(),
+            shutdown,
+            inference,
+            learning,
+            control,
+            _published: published,
+            _state: state,
+        })
+    }
+
+    /// Asks everything to stop.
+    pub(crate) fn stop(&self) {
+        self.shutdown.request();
+    }
+
+    /// Waits until everything has stopped: requests in flight are answered and logged before the log closes.
+    pub(crate) async fn finished(self) -> anyhow::Result<()> {
+        self.inference.finished().await;
+        let learning = self.learning.finished().await;
+        if let Err(error) = self.control.await {
+            tracing::error!(%error, "control routes broke while draining");
+        }
+        learning
+    }
+}
+
+/// Admin routes are for this machine only.
+fn private() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+async fn seed(lake: &Lake, config: &Config, base: Option<&Path>) -> anyhow::Result<()> {
+    let channel = &config.inference.channel;
+    let begun =
+        lake.ledger(channel).head().await.advise("reading the ledger", "check the lake with `nocturne lake audit`")?.is_some();
+    if !begun {
+        let seeded = nocturne_inference::seed(lake, bases::files(base)?, channel, Timestamp::now()).await;
+        seeded.advise(
+            "seeding the lake",
+            "remove the state directory if it holds nothing you need, or choose another one with --state",
+        )?;
+    }
+    Ok(())
+}

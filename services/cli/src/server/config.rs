@@ -1,0 +1,68 @@
+//! The one configuration file of `nocturne up`: a table for each part.
+
+use std::path::Path;
+
+use nocturne_batcher::BatcherSettings;
+use nocturne_bus::LogSettings;
+use nocturne_inference::InferenceSettings;
+use nocturne_kit::{config, telemetry::LogOutput};
+use nocturne_scheduler::NightSettings;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Advise;
+
+/// Settings of all parts. Every key has a default; an unknown key is an error.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// How the process logs.
+    pub(crate) telemetry: LogOutput,
+    /// The local log.
+    pub(crate) log: LogSettings,
+    /// The batcher.
+    pub(crate) batcher: BatcherSettings,
+    /// The inference service.
+    pub(crate) inference: InferenceSettings,
+    /// Nights and their schedule.
+    pub(crate) nights: NightSettings,
+}
+
+impl Config {
+    /// Reads a file, or gives the defaults.
+    ///
+    /// # Errors
+    /// When the file cannot be read, holds an unknown key or a value that cannot be.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        match file {
+            None => Ok(Self::default()),
+            Some(file) => {
+                config::load(file).advise("loading the configuration", "`nocturne up --help` names the tables of the file")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_set_in_its_own_table() {
+        let text = "[log]\nsegment_bytes = 2048\n[batcher.seal]\nrecords = 7\n[inference]\nmodel = \"x\"\n[nights.schedule]\nenabled = false\n";
+        let config: Config = config::parse(text, Path::new("nocturne.toml")).expect("valid");
+        assert_eq!((config.log.segment_bytes, config.batcher.seal.records), (2048, 7));
+        assert_eq!((config.inference.model.as_str(), config.nights.schedule.enabled), ("x", false));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let refused = config::parse::<Config>("[inferense]\n", Path::new("nocturne.toml")).expect_err("unknown");
+        assert_eq!(refused.to_string(), "nocturne.toml:1: unknown key `inferense`; did you mean `inference`?");
+    }
+
+    #[test]
+    fn the_defaults_are_read_back_as_they_are_written() {
+        let text = toml::to_string(&Config::default()).expect("written");
+        assert_eq!(config::parse::<Config>(&text, Path::new("x")).expect("read"), Config::default());
+    }
+}

@@ -1,0 +1,146 @@
+//! The binary as a shell sees it: exit codes, hints, formats.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+fn nocturne(state: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nocturne"));
+    command.arg("--state").arg(state).args(args).env_remove("NOCTURNE_STATE");
+    command.output().expect("the binary runs")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let state = folder();
+    for args in [&["flyy"][..], &["up", "--listen", "nowhere"], &["promote"], &["-o", "xml", "history"]] {
+        let output = nocturne(state.path(), args);
+        assert_eq!(code(&output), Some(2), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn reading_where_nothing_is_fails_with_a_hint_and_leaves_nothing_behind() {
+    let state = folder();
+    let reading = [
+        &["history"][..],
+        &["nights", "list"],
+        &["nights", "show"],
+        &["generations", "list"],
+        &["lake", "ls"],
+        &["lake", "audit"],
+        &["promote", "1"],
+        &["rollback"],
+        &["nights", "run"],
+    ];
+    for args in reading {
+        let output = nocturne(state.path(), args);
+        assert_eq!(code(&output), Some(1), "{args:?}");
+        let told = stderr(&output);
+        assert!(told.contains("there is none") && told.contains("hint: run `nocturne up` first"), "{args:?}: {told}");
+        assert!(stdout(&output).is_empty(), "{args:?}");
+    }
+    assert_eq!(std::fs::read_dir(state.path()).expect("readable").count(), 0);
+}
+
+#[test]
+fn chat_without_a_server_says_how_to_start_one() {
+    let state = folder();
+    let output = nocturne(state.path(), &["chat"]);
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("no server runs on the state directory"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("hint: start one with `nocturne up`"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_unknown_key_in_the_configuration_is_named_with_its_line() {
+    let state = folder();
+    let file = state.path().join("nocturne.toml");
+    std::fs::write(&file, "[inference]\nmax_bach = 3\n").expect("written");
+    let output = nocturne(&state.path().join("state"), &["up", "--config", file.to_str().expect("UTF-8")]);
+    assert_eq!(code(&output), Some(1));
+    let told = stderr(&output);
+    assert!(told.contains("nocturne.toml:2: unknown key `max_bach`; did you mean `max_batch`?"), "{told}");
+    assert!(told.contains("; hint: "), "{told}");
+    assert!(!state.path().join("state").exists(), "a refused configuration must not leave a state directory");
+}
+
+#[test]
+fn a_schedule_that_cannot_be_is_refused() {
+    let state = folder();
+    for args in [&["up", "--schedule", "late"][..], &["up", "--schedule", "03:00", "--time-zone", "Mars/Base"]] {
+        let output = nocturne(&state.path().join("state"), args);
+        assert_eq!(code(&output), Some(1), "{args:?}");
+        assert!(stderr(&output).contains("hint: "), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_recipe_that_cannot_be_read_is_named() {
+    let state = folder();
+    let output = nocturne(state.path(), &["model", "train", "--recipe", "absent.toml", "--out", "out"]);
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("reading the configuration absent.toml"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_demonstration_refuses_what_it_could_not_keep_before_it_begins() {
+    let state = folder();
+    let out = state.path().join("out");
+    std::fs::create_dir(&out).expect("made");
+    std::fs::write(out.join("something"), "").expect("written");
+    let output = nocturne(state.path(), &["demo", "--out", out.to_str().expect("UTF-8")]);
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("the directory is not empty"), "{}", stderr(&output));
+    let lines = state.path().join("mine.jsonl");
+    std::fs::write(&lines, "{\"subject\": \"ada\"}\n").expect("written");
+    let output = nocturne(state.path(), &["demo", "--conversations", lines.to_str().expect("UTF-8")]);
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("line 1: not a session"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_night_without_a_plan_fails() {
+    let state = folder();
+    let output = nocturne(state.path(), &["sleep", "--plan", "nowhere"]);
+    assert_eq!(code(&output), Some(1));
+    assert!(stderr(&output).contains("running the night of nowhere"), "{}", stderr(&output));
+}
+
+#[test]
+fn completions_are_printed_for_a_shell() {
+    let state = folder();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = nocturne(state.path(), &["completions", shell]);
+        assert_eq!(code(&output), Some(0), "{shell}");
+        assert!(stdout(&output).contains("nocturne"), "{shell}");
+    }
+}
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    let state = folder();
+    let output = nocturne(state.path(), &["--help"]);
+    assert_eq!(code(&output), Some(0));
+    for text in ["Examples:", "nocturne demo", "Exit codes:"] {
+        assert!(stdout(&output).contains(text), "{text}");
+    }
+    assert!(!stdout(&output).contains("sleep "), "the hidden command is shown");
+}

@@ -1,0 +1,56 @@
+//! A server and the commands that talk to it, as processes.
+
+mod common;
+
+use common::{Server, chat, json, run, sealed};
+
+#[test]
+fn a_killed_server_comes_back_on_what_the_ledger_says_with_everything_it_acknowledged() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let state = folder.path().join("state");
+    let mut server = Server::start(&state);
+    let told = chat(&state, "Hello.\nWhat can you do?\n/feedback 1\n/quit\n");
+    assert_eq!(told.matches("(generation 0)").count(), 2, "{told}");
+    assert!(told.contains("noted"), "{told}");
+    server.kill();
+    let _again = Server::start(&state);
+    sealed(&state, 2);
+    let history = json(&state, &["history"]);
+    assert_eq!(history.as_array().map(Vec::len), Some(1), "{history}");
+    assert_eq!(history[0]["action"], "begin");
+}
+
+#[test]
+fn a_second_process_on_the_same_state_directory_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let state = folder.path().join("state");
+    let server = Server::start(&state);
+    let second = run(&state, &["up", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(told.contains(&format!("in use by process {}", server.process.id())) && told.contains("hint: "), "{told}");
+}
+
+#[test]
+fn the_command_line_tells_what_the_server_serves() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let state = folder.path().join("state");
+    let _server = Server::start(&state);
+    let generations = json(&state, &["generations", "list"]);
+    assert_eq!(generations[0]["serves"], true, "{generations}");
+    let name = generations[0]["generation"].as_str().expect("a name").to_owned();
+    let shown = json(&state, &["generations", "show", "0"]);
+    assert_eq!(shown["number"], 0, "{shown}");
+    let promoted = run(&state, &["promote", &name]);
+    assert_eq!(promoted.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&promoted.stderr).contains("serves channel `production` already"));
+    let rolled = run(&state, &["rollback"]);
+    assert!(String::from_utf8_lossy(&rolled.stderr).contains("nothing older has served"));
+    let night = run(&state, &["nights", "run"]);
+    assert_eq!(night.status.code(), Some(1), "a night without a day has nothing to do");
+    assert!(
+        String::from_utf8_lossy(&night.stderr).contains("hint: talk to the model first"),
+        "{}",
+        String::from_utf8_lossy(&night.stderr)
+    );
+}

@@ -1,0 +1,245 @@
+//! A night's plan from what the lake says: no client, no clock.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use nocturne_wire::{
+    BatchName, GenerationName, NightId, Offset, Partition, Sha256Hex, Topic,
+    id::IdError,
+    ledger::LedgerEntry,
+    plan::{NightPlan, PLAN_VERSION, PlannedBatch, Trigger},
+};
+
+use crate::NightSettings;
+
+/// For each partition the offset after the last one of something.
+pub type EndPositions = BTreeMap<(Topic, Partition), Offset>;
+
+/// What a person asks of one night, beyond the settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NightRequest {
+    /// Questions that must never be trained on: SHA-256 of their normalized text.
+    pub held_out: Vec<Sha256Hex>,
+    /// Another seed than the settings'.
+    pub seed: Option<u64>,
+    /// Whether a candidate that passes serves at once, when not as in the settings.
+    pub promote: Option<bool>,
+}
+
+/// Everything that a plan depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanInputs {
+    /// The channel's newest entry.
+    pub head: Option<LedgerEntry>,
+    /// Generation 0.
+    pub zero: Option<GenerationName>,
+    /// Fingerprint of the base that the serving generation belongs to.
+    pub base: Option<Sha256Hex>,
+    /// Where earlier nights stopped reading.
+    pub read_to: EndPositions,
+    /// Where the sealed batches end. What is sealed later is the next night's.
+    pub sealed_to: EndPositions,
+    /// The sealed batches of all partitions.
+    pub sealed: Vec<BatchName>,
+    /// What was asked for.
+    pub request: NightRequest,
+    /// Why the night runs.
+    pub trigger: Trigger,
+    /// The settings.
+    pub settings: NightSettings,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Why there is no night; not a failure.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NothingToDo {
+    /// The channel serves nothing.
+    #[error("channel `{channel}` serves nothing yet; start the server once, or begin the channel with generation 0")]
+    NotBegun {
+        /// The channel.
+        channel: String,
+    },
+    /// No interaction was sealed since the last night.
+    #[error("no interaction was sealed since the last night; talk to the model first")]
+    NothingNew,
+    /// The channel's name cannot be part of a night's name.
+    #[error("channel `{channel}` cannot name a night")]
+    Channel {
+        /// The channel.
+        channel: String,
+        /// Why.
+        #[source]
+        source: IdError,
+    },
+}
+
+/// Plans a night: the same inputs give the same plan.
+///
+/// # Errors
+/// When there is nothing to do.
+pub fn plan_night(inputs: &PlanInputs) -> Result<NightPlan, NothingToDo> {
+    let PlanInputs { request, settings, now, .. } = inputs;
+    let channel = settings.channel.clone();
+    let (Some(head), Some(zero), Some(base)) = (&inputs.head, &inputs.zero, &inputs.base) else {
+        return Err(NothingToDo::NotBegun { channel });
+    };
+    let batches = new_batches(inputs);
+    if !batches.iter().any(|batch| batch.name.topic == Topic::Interactions) {
+        return Err(NothingToDo::NothingNew);
+    }
+    let night = night_id(*now, &channel).map_err(|source| NothingToDo::Channel { channel: channel.clone(), source })?;
+    let limit = SignedDuration::from_mins(settings.deadline_minutes.into());
+    Ok(NightPlan {
+        version: PLAN_VERSION,
+        night,
+        channel,
+        created: *now,
+        trigger: inputs.trigger,
+        deadline: if limit.is_zero() { None } else { now.checked_add(limit).ok() },
+        base: base.clone(),
+        zero: zero.clone(),
+        parent: head.generation.clone(),
+        batches,
+        held_out: request.held_out.clone(),
+        seed: request.seed.unwrap_or(settings.seed),
+        curation: settings.curation.clone(),
+        gates: settings.gates.clone(),
+        promote: request.promote.unwrap_or(settings.promote),
+    })
+}
+
+/// The batches that no night has read, up to where they are known to end, in the order of partitions and offsets. Where a batch
+/// ends is where the next one begins.
+fn new_batches(inputs: &PlanInputs) -> Vec<PlannedBatch> {
+    let mut partitions: BTreeMap<(Topic, Partition), Vec<Offset>> = BTreeMap::new();
+    for name in &inputs.sealed {
+        partitions.entry((name.topic, name.partition)).or_default().push(name.first);
+    }
+    let mut batches = Vec::new();
+    for ((topic, partition), mut firsts) in partitions {
+        let Some(&end) = inputs.sealed_to.get(&(topic, partition)) else { continue };
+        let from = inputs.read_to.get(&(topic, partition)).copied().unwrap_or(Offset(0));
+        firsts.retain(|first| *first < end);
+        firsts.sort_unstable();
+        let ends = firsts.iter().copied().skip(1).chain([end]);
+        batches.extend(
+            firsts
+                .iter()
+                .zip(ends)
+                .filter(|(first, _)| **first >= from)
+                .map(|(&first, next)| PlannedBatch { name: BatchName { topic, partition, first }, last: Offset(next.0 - 1) }),
+        );
+    }
+    batches
+}
+
+/// `20261121T030000Z-<channel>`
+fn night_id(now: Timestamp, channel: &str) -> Result<NightId, IdError> {
+    NightId::parse(format!("{}-{channel}", now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use nocturne_wire::{Generation, ledger::LedgerAction};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const P0: (Topic, Partition) = (Topic::Interactions, Partition(0));
+
+    fn batch((topic, partition): (Topic, Partition), first: u64) -> BatchName {
+        BatchName { topic, partition, first: Offset(first) }
+    }
+
+    fn name(number: u64) -> GenerationName {
+        GenerationName::new(Generation(number), &Sha256Hex::of(&[number as u8]))
+    }
+
+    fn inputs() -> PlanInputs {
+        let now: Timestamp = "2026-11-21T03:00:00Z".parse().expect("a time");
+        PlanInputs {
+            head: Some(LedgerEntry {
+                channel: "production".to_owned(),
+                sequence: 3,
+                time: now,
+                action: LedgerAction::Promote,
+                generation: name(2),
+                previous: Some(name(1)),
+                actor: "test".to_owned(),
+                reason: "test".to_owned(),
+                night: None,
+            }),
+            zero: Some(name(0)),
+            base: Some(Sha256Hex::of(b"base")),
+            read_to: EndPositions::from([(P0, Offset(20))]),
+            sealed_to: EndPositions::from([(P0, Offset(45))]),
+            sealed: [0, 10, 20, 30].map(|first| batch(P0, first)).to_vec(),
+            request: NightRequest::default(),
+            trigger: Trigger::Schedule,
+            settings: NightSettings::default(),
+            now,
+        }
+    }
+
+    #[test]
+    fn a_plan_names_the_parent_and_the_batches_since_the_last_night() {
+        let plan = plan_night(&inputs()).expect("something to do");
+        assert_eq!(plan.night.as_str(), "20261121T030000Z-production");
+        assert_eq!((plan.parent, plan.zero), (name(2), name(0)));
+        let ranges: Vec<_> = plan.batches.iter().map(|b| (b.name.first.0, b.last.0)).collect();
+        assert_eq!(ranges, [(20, 29), (30, 44)]);
+        assert_eq!(plan.deadline.map(|d| d.to_string()), Some("2026-11-21T05:00:00Z".to_owned()));
+        assert!(plan.promote && plan.held_out.is_empty());
+    }
+
+    #[test]
+    fn a_request_overrides_the_settings() {
+        let held_out = vec![Sha256Hex::of(b"question")];
+        let request = NightRequest { held_out: held_out.clone(), seed: Some(9), promote: Some(false) };
+        let plan = plan_night(&PlanInputs { request, ..inputs() }).expect("something to do");
+        assert_eq!((plan.held_out, plan.seed, plan.promote), (held_out, 9, false));
+    }
+
+    #[test]
+    fn no_new_interaction_and_no_lineage_are_nothing_to_do() {
+        let read = PlanInputs { read_to: EndPositions::from([(P0, Offset(45))]), ..inputs() };
+        assert_eq!(plan_night(&read), Err(NothingToDo::NothingNew));
+        let key = (Topic::Feedback, Partition(0));
+        let feedback = PlanInputs { sealed: vec![batch(key, 0)], sealed_to: EndPositions::from([(key, Offset(1))]), ..inputs() };
+        assert_eq!(plan_night(&feedback), Err(NothingToDo::NothingNew));
+        let fresh = PlanInputs { head: None, ..inputs() };
+        assert!(matches!(plan_night(&fresh), Err(NothingToDo::NotBegun { .. })));
+    }
+
+    #[test]
+    fn a_batch_that_was_sealed_after_the_positions_were_taken_is_the_next_nights() {
+        let sealed = [20, 30, 45].map(|first| batch(P0, first)).to_vec();
+        let plan = plan_night(&PlanInputs { sealed, ..inputs() }).expect("something to do");
+        assert_eq!(plan.batches.last().map(|b| b.last), Some(Offset(44)));
+    }
+
+    proptest! {
+        #[test]
+        fn nights_after_each_other_read_every_offset_once(cuts in prop::collection::btree_set(1_u64..200, 1..20), nights in 1_usize..5) {
+            let firsts: Vec<u64> = [0].into_iter().chain(cuts.iter().copied()).collect();
+            let mut read_to = EndPositions::new();
+            let mut read = Vec::new();
+            for night in 1..=nights {
+                let known = (firsts.len() - 1) * night / nights;
+                let end = Offset(firsts[known]);
+                let sealed = firsts[..known].iter().map(|first| batch(P0, *first)).collect();
+                let inputs = PlanInputs { read_to: read_to.clone(), sealed_to: EndPositions::from([(P0, end)]), sealed, ..inputs() };
+                match plan_night(&inputs) {
+                    Ok(plan) => {
+                        read.extend(plan.batches.iter().flat_map(|b| b.name.first.0..=b.last.0));
+                        read_to.insert(P0, end);
+                    }
+                    Err(nothing) => prop_assert_eq!(nothing, NothingToDo::NothingNew),
+                }
+            }
+            let last = firsts[firsts.len() - 1];
+            prop_assert_eq!(read, (0..last).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Every parser of bytes that come from outside, as a function that must not panic, hang or allocate without bound whatever it is given.
+//!
+//! `tests/mutations.rs` gives each of them mutated samples in every test run; `libfuzzer/` hunts with coverage for as long as one likes.
+
+pub mod samples;
+
+use std::path::Path;
+
+use nocturne_columns::{Bytes, open_batch, read_batch, read_curated, read_dead_letters, read_footer, read_metrics};
+use nocturne_model::{HopeConfig, Tokenizer, tensors};
+use nocturne_wire::{
+    Offset, Sha256Hex, Topic, avro,
+    ledger::LedgerEntry,
+    manifest::Manifest,
+    night::{NightEvent, NightReport},
+    path,
+    plan::{self, NightPlan},
+};
+use nocturne_world::{DayConfig, conversations};
+
+/// One parser.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name, also that of its libFuzzer target.
+    pub name: &'static str,
+    /// Gives it bytes.
+    pub run: fn(&[u8]),
+    /// Well-formed inputs to begin with.
+    pub samples: fn() -> Vec<Vec<u8>>,
+    /// Whether one input takes milliseconds: a test run gives it fewer.
+    pub slow: bool,
+}
+
+/// All parsers.
+pub const TARGETS: [Target; 9] = [
+    Target { name: "record", run: record, samples: samples::records, slow: false },
+    Target { name: "segment", run: segment, samples: samples::segments, slow: false },
+    Target { name: "batch", run: batch, samples: samples::batches, slow: false },
+    Target { name: "document", run: document, samples: samples::documents, slow: false },
+    Target { name: "object_name", run: object_name, samples: samples::object_names, slow: false },
+    Target { name: "tensors", run: tensor_file, samples: samples::tensor_files, slow: false },
+    Target { name: "model_config", run: model_config, samples: samples::model_configs, slow: false },
+    Target { name: "tokenizer", run: tokenizer, samples: samples::tokenizers, slow: true },
+    Target { name: "conversations", run: conversations_file, samples: samples::conversations, slow: true },
+];
+
+/// Avro records off the log: what decodes must encode to something that decodes to the same.
+pub fn record(bytes: &[u8]) {
+    if let Ok(interaction) = avro::decode_interaction(bytes) {
+        let encoded = avro::encode_interaction(&interaction);
+        let again = avro::decode_interaction(&encoded).map(|i| avro::encode_interaction(&i));
+        assert_eq!(again.ok(), Some(encoded), "an interaction changed on its way");
+    }
+    if let Ok(feedback) = avro::decode_feedback(bytes) {
+        let encoded = avro::encode_feedback(&feedback);
+        let again = avro::decode_feedback(&encoded).map(|f| avro::encode_feedback(&f));
+        assert_eq!(again.ok(), Some(encoded), "a feedback changed on its way");
+    }
+    let records: Vec<(Offset, &[u8])> = vec![(Offset(7), bytes)];
+    for topic in Topic::ALL {
+        // The columnar decoder accounts for every record, as a row, as dead or as a duplicate.
+        let decoded = nocturne_columns::decode(topic, &records, None).expect("poison is not an error");
+        assert_eq!(decoded.batch.num_rows() + decoded.dead.len(), 1);
+    }
+}
+
+/// A segment of the local log.
+pub fn segment(bytes: &[u8]) {
+    let (_, end) = nocturne_bus::intact_records(bytes, Offset(0));
+    assert!(end <= bytes.len() as u64, "records end within the segment");
+}
+
+/// Parquet objects of the lake, and what lies beside them.
+pub fn batch(bytes: &[u8]) {
+    let bytes = Bytes::copy_from_slice(bytes);
+    let footer = read_footer(&bytes);
+    if let Ok(footer) = footer {
+        open_batch(&footer.name, &bytes).ok();
+    }
+    read_batch(&bytes).ok();
+    read_dead_letters(&bytes).ok();
+    read_curated(&bytes).ok();
+    read_metrics(&bytes).ok();
+}
+
+/// The lake's JSON documents.
+pub fn document(bytes: &[u8]) {
+    serde_json::from_slice::<NightPlan>(bytes).ok();
+    serde_json::from_slice::<NightReport>(bytes).ok();
+    serde_json::from_slice::<NightEvent>(bytes).ok();
+    serde_json::from_slice::<LedgerEntry>(bytes).ok();
+    serde_json::from_slice::<Manifest>(bytes).ok();
+}
+
+/// Names of objects, digests and questions.
+pub fn object_name(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Some(name) = path::parse_batch(text) {
+        assert_eq!(path::batch(&name), text, "a batch has one name");
+    }
+    path::parse_dead_letters(text);
+    Sha256Hex::parse(text).ok();
+    assert_eq!(plan::question_digest(text), plan::question_digest(&plan::normalize_question(text)));
+}
+
+/// Files of tensors.
+pub fn tensor_file(bytes: &[u8]) {
+    tensors::read("fuzz", bytes).ok();
+}
+
+/// A model's configuration.
+pub fn model_config(bytes: &[u8]) {
+    HopeConfig::parse(bytes).ok();
+}
+
+/// Tokenizers in Hugging Face's format.
+pub fn tokenizer(bytes: &[u8]) {
+    if let Ok(tokenizer) = Tokenizer::from_json(bytes) {
+        tokenizer.encode("What is it?");
+    }
+}
+
+/// A day of one's own, and settings.
+pub fn conversations_file(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    conversations::parse(text, 0, &DayConfig::default()).ok();
+    nocturne_kit::config::parse::<nocturne_bus::LogSettings>(text, Path::new("fuzz.toml")).ok();
+}
