@@ -92,7 +92,7 @@ const STATE: &str = "checkpoint.bin";
 pub enum Begin<'a> {
     /// Random weights and a tokenizer of its own.
     Fresh,
-    /// The last checkpoint in the output folder, where there is one.
+    /// The last checkpoint in the output folder.
     Resume,
     /// The weights and the tokenizer of a base in another folder: the next stage of a recipe in stages.
     From(&'a Path),
@@ -111,6 +111,10 @@ pub fn train(
     let files = Files(out);
     let corpus = Corpus::new(recipe.seed, recipe.corpus.clone());
     let mut run = Run::start(recipe, &files, &corpus, begin)?;
+    if run.mark.step == 0 {
+        // What it began with is not in the recipe: from here on it can be resumed.
+        run.checkpoint(&files)?;
+    }
     let begun = Instant::now();
     let tokens_before = run.mark.tokens;
     while run.mark.step < recipe.steps {
@@ -143,8 +147,8 @@ impl Run {
     fn start(recipe: &Recipe, files: &Files<'_>, corpus: &Corpus, begin: Begin<'_>) -> Result<Self, PretrainError> {
         let optimizer = || optim::for_base(recipe.muon, recipe.adam_rate);
         let (tokenizer, trainer) = match begin {
-            Begin::Resume if files.path(MARK).exists() => return Self::resume(recipe, files),
-            Begin::Fresh | Begin::Resume => {
+            Begin::Resume => return Self::resume(recipe, files),
+            Begin::Fresh => {
                 let texts = corpus.text_for_tokenizer(recipe.tokenizer_conversations);
                 let tokenizer = Tokenizer::train(texts.iter().map(String::as_str), recipe.model.vocab)?;
                 (tokenizer, Trainer::base(&recipe.model, recipe.seed, optimizer()))

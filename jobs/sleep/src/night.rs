@@ -20,7 +20,7 @@ use crate::{
     publish,
     record::Recorder,
     sessions::{self, Session},
-    study::{KeptAnswers, Studied, StudySettings, study},
+    study::{Curriculum, KeptAnswers, Studied, StudySettings, study},
     voice::{Choice, Voice},
 };
 
@@ -214,24 +214,20 @@ fn think_here(
     recorder.phase(Phase::Train, "training the slow banks");
     let config = models.base.config();
     let (rehearsed, kept_out) = models.rehearsal.split_at(models.rehearsal.len() - models.rehearsal.len() / KEPT_OUT_ONE_IN);
-    let studied = study(
+    let curriculum = Curriculum {
         config,
-        &models.parent_tensors,
-        models.base.tokenizer(),
-        &distilled,
-        &answers,
-        rehearsed,
-        &StudySettings::default(),
-        &plan.held_out,
-        plan.seed,
-        &mut |done, total, stats| {
-            recorder.progress(
-                done,
-                total,
-                &format!("loss {:.3}, answer tokens right {:.1} %", stats.loss, stats.accuracy * 100.0),
-            );
-        },
-    )?;
+        parent: &models.parent_tensors,
+        tokenizer: models.base.tokenizer(),
+        distilled: &distilled,
+        answers: &answers,
+        rehearsal: rehearsed,
+        held_out: &plan.held_out,
+        seed: plan.seed,
+        deadline: plan.deadline,
+    };
+    let studied = study(&curriculum, &StudySettings::default(), &mut |done, total, stats| {
+        recorder.progress(done, total, &format!("loss {:.3}, answer tokens right {:.1} %", stats.loss, stats.accuracy * 100.0));
+    })?;
     let changed = publish::changed(&models.parent_tensors, &studied.tensors);
     let file = publish::slow_file(&studied.tensors)?;
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, time::Instant};
 
+use jiff::Timestamp;
 use nocturne_columns::MetricRow;
 use nocturne_model::{
     HopeConfig, Tokenizer,
@@ -149,34 +150,51 @@ fn exchange(tokenizer: &Tokenizer, question: &str, answer: &str, user_weight: f3
     )
 }
 
-/// Trains the slow banks of the parent's tensors on what was distilled.
+/// What a night studies, and from where on.
+#[derive(Debug)]
+pub(crate) struct Curriculum<'a> {
+    /// Shape of the model.
+    pub(crate) config: &'a HopeConfig,
+    /// All tensors of the parent.
+    pub(crate) parent: &'a Tensors,
+    /// The base's tokenizer.
+    pub(crate) tokenizer: &'a Tokenizer,
+    /// Lessons.
+    pub(crate) distilled: &'a Distilled,
+    /// What stays as it is without being a conversation of the rehearsal set.
+    pub(crate) answers: &'a KeptAnswers,
+    /// What else stays as it is.
+    pub(crate) rehearsal: &'a [Rehearsal],
+    /// Digests of questions that are never trained on.
+    pub(crate) held_out: &'a [Sha256Hex],
+    /// Seed of every draw.
+    pub(crate) seed: u64,
+    /// When training must be over.
+    pub(crate) deadline: Option<Timestamp>,
+}
+
+/// Trains the slow banks of the parent's tensors on what was distilled. A training that would miss its deadline becomes shorter, its decay included: a night
+/// that learned a little less is worth more than one that is ended.
 ///
 /// # Errors
 /// When the parent's tensors do not fit the configuration.
 pub(crate) fn study(
-    config: &HopeConfig,
-    parent: &Tensors,
-    tokenizer: &Tokenizer,
-    distilled: &Distilled,
-    answers: &KeptAnswers,
-    rehearsal: &[Rehearsal],
+    c: &Curriculum<'_>,
     settings: &StudySettings,
-    held_out: &[Sha256Hex],
-    seed: u64,
     progress: &mut dyn FnMut(u64, u64, StepStats),
 ) -> Result<Studied, SleepError> {
     let failed = |source| SleepError::Model { doing: "load the parent generation for training", source };
-    let mut trainer = Trainer::night(config, parent, optim::for_night(settings.muon)).map_err(failed)?;
-    let material = Material::of(distilled, answers, rehearsal, tokenizer, settings.keep_weight);
-    let steps = settings.steps(material.lessons.len());
+    let mut trainer = Trainer::night(c.config, c.parent, optim::for_night(settings.muon)).map_err(failed)?;
+    let material = Material::of(c.distilled, c.answers, c.rehearsal, c.tokenizer, settings.keep_weight);
+    let mut steps = settings.steps(material.lessons.len());
     let settings = &settings.for_lessons(material.lessons.len());
-    let own = distilled.lessons.iter().filter_map(|l| l.held_out.as_ref()).map(|w| plan::question_digest(&w.question));
-    let held_out = held_out.iter().cloned().chain(own).collect();
-    let mut draw = Draw { rng: ChaCha8Rng::seed_from_u64(seed), order: Vec::new(), held_out };
+    let own = c.distilled.lessons.iter().filter_map(|l| l.held_out.as_ref()).map(|w| plan::question_digest(&w.question));
+    let held_out = c.held_out.iter().cloned().chain(own).collect();
+    let mut draw = Draw { rng: ChaCha8Rng::seed_from_u64(c.seed), order: Vec::new(), held_out };
     let mut metrics = Vec::new();
-    let (begun, mut tokens) = (Instant::now(), 0);
-    for step in 0..steps {
-        let rows = draw.rows(&material, settings, tokenizer);
+    let (begun, mut tokens, mut step) = (Instant::now(), 0, 0);
+    while step < steps {
+        let rows = draw.rows(&material, settings, c.tokenizer);
         let scale = optim::schedule(step, steps, settings.warm_up, settings.decay_from);
         let stats = trainer.step(&rows, scale, SlowBank::On);
         tokens += stats.tokens;
@@ -185,9 +203,20 @@ pub(crate) fn study(
         {
             metrics.push(MetricRow { step, name: name.to_owned(), value });
         }
-        progress(step + 1, steps, stats);
+        step += 1;
+        if let Some(deadline) = c.deadline {
+            let left = deadline.duration_since(Timestamp::now()).as_secs_f64();
+            steps = affordable(step, steps, begun.elapsed().as_secs_f64(), left);
+        }
+        progress(step, steps, stats);
     }
     Ok(Studied { tensors: trainer.tensors(), metrics, steps, tokens, seconds: begun.elapsed().as_secs_f64() })
+}
+
+/// Steps in all when `done` of `planned` took `seconds` and so many are left.
+fn affordable(done: u64, planned: u64, seconds: f64, left: f64) -> u64 {
+    let more = (left.max(0.0) * done as f64 / seconds.max(1e-9)) as u64;
+    planned.min(done + more)
 }
 
 struct Draw {
@@ -257,6 +286,13 @@ mod tests {
         let settings = StudySettings { views_a_lesson: 90, min_steps: 60, lessons: 56, ..StudySettings::default() };
         assert_eq!(settings.steps(0), 60);
         assert_eq!(settings.steps(112), 180);
+    }
+
+    #[test]
+    fn a_training_becomes_as_short_as_its_deadline_asks() {
+        assert_eq!(affordable(10, 200, 5.0, 1000.0), 200, "there is time");
+        assert_eq!(affordable(10, 200, 5.0, 20.0), 50, "half a second a step");
+        assert_eq!(affordable(10, 200, 5.0, -3.0), 10, "it is over");
     }
 
     #[test]

@@ -120,7 +120,7 @@ pub struct NightReport {
     pub phases: Vec<PhaseTime>,
     /// Curation.
     pub curation: CurationCounts,
-    /// Sessions that taught something.
+    /// Sessions that curation kept.
     pub sessions: u64,
     /// Questions that the model wrote about what it was told.
     pub questions: u64,

@@ -80,7 +80,7 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcom
     output::show(global.format, &started, |started| describe(started, &zone))?;
     shutdown.requested().await;
     server.finished().await?;
-    eprintln!("stopped; everything that was answered is in the log");
+    eprintln!("stopped; what was acknowledged is in the log");
     Ok(Outcome::Done)
 }
 

@@ -1,0 +1,59 @@
+//! A tiny base, trained whole, interrupted and in stages.
+
+use std::{fs, path::Path};
+
+use nocturne_pretrain::{Begin, Recipe, train};
+
+const RECIPE: &str = include_str!("../recipes/base.toml");
+
+/// The shipped recipe with a model and a run of seconds.
+fn tiny() -> Recipe {
+    let mut recipe: Recipe = toml::from_str(RECIPE).expect("the shipped recipe is valid");
+    (recipe.steps, recipe.tokens_a_step, recipe.warm_up_steps, recipe.checkpoint_every_steps) = (6, 300, 2, 3);
+    (recipe.tokenizer_conversations, recipe.rehearsal_conversations) = (200, 20);
+    (recipe.model.vocab, recipe.model.width, recipe.model.heads) = (400, 32, 2);
+    recipe.model.mixers.truncate(2);
+    (recipe.model.frozen.hidden, recipe.model.slow.hidden, recipe.model.fast.width) = (48, 32, 16);
+    recipe
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for file in fs::read_dir(from).expect("readable").filter_map(Result::ok) {
+        fs::copy(file.path(), to.join(file.file_name())).expect("copied");
+    }
+}
+
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_base() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (whole, cut) = (folder.path().join("whole"), folder.path().join("cut"));
+    let recipe = tiny();
+    let summary = train(&recipe, &whole, Begin::Fresh, &mut |progress| {
+        if progress.step == 5 {
+            copy(&whole, &cut);
+        }
+    });
+    assert_eq!(summary.expect("trained").steps, 6);
+    let resumed = train(&recipe, &cut, Begin::Resume, &mut |_| ()).expect("resumed");
+    assert_eq!(resumed.steps, 6);
+    let model = |folder: &Path| fs::read(folder.join("model.safetensors")).expect("a model");
+    assert!(model(&whole) == model(&cut), "the interruption changed the base");
+}
+
+#[test]
+fn a_stage_begins_with_the_base_before_it_and_what_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let recipe = tiny();
+    train(&recipe, &first, Begin::Fresh, &mut |_| ()).expect("trained");
+    train(&recipe, &second, Begin::From(&first), &mut |_| ()).expect("a second stage");
+    let tokenizer = |folder: &Path| fs::read(folder.join("tokenizer.json")).expect("a tokenizer");
+    assert!(tokenizer(&first) == tokenizer(&second), "a stage keeps the tokenizer");
+
+    let mut wider = tiny();
+    wider.model.width = 48;
+    assert!(train(&wider, &folder.path().join("third"), Begin::From(&first), &mut |_| ()).is_err());
+    let nothing = train(&recipe, &folder.path().join("empty"), Begin::Resume, &mut |_| ()).expect_err("nothing to resume");
+    assert!(nothing.to_string().contains("checkpoint.json"), "{nothing}");
+}
