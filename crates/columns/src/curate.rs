@@ -8,14 +8,16 @@
 //! | `no consent` | the subject did not allow training |
 //! | `truncated` | a text was cut at the payload limit |
 //! | `exact duplicate` | the subject said the same words earlier in the session |
-//! | `near duplicate` | the subject said nearly the same words earlier, in any session |
+//! | `near duplicate` | the subject said the same words earlier in another session, or says nearly the same later in any |
 //! | `subject cap` | the subject has as many newer rows as one subject may have |
 //! | `model share` | user messages written by models would outweigh the others |
 //!
 //! A rule sees only what the rules before it left. Feedback drops nothing: a negative score marks the answer as not usable, and the
 //! latest correction is attached, because the user's own words stay true. Which of two contradicting statements holds is settled
 //! later, by the order in time; so a row that was repeated carries the time of its last repetition (`repeated_until`): who says A,
-//! then B, then A again, means A, although the third statement is dropped as a duplicate of the first.
+//! then B, then A again, means A, although the third statement is dropped as a duplicate of the first. Of texts that are nearly the same the one said last
+//! stays, and texts in which a word was exchanged for another are not nearly the same: the word may be what was learned. A row that feedback corrects is never
+//! dropped as a duplicate.
 //!
 //! **Complexity.** Every rule is a sort, a hash aggregation or an equality join, in O(n log n), under a memory limit. Only near
 //! duplicates compare rows in pairs, and of all pairs of a subject's rows only those that can be similar: texts are joined by the few

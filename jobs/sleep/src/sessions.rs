@@ -90,7 +90,8 @@ fn exchanges(row: &CuratedRow) -> Vec<Exchange> {
     let answer = row.answer_usable.then(|| row.interaction.answer.clone());
     let mut out = vec![Exchange { time: row.repeated_until, user, answer }];
     if let Some(correction) = &row.correction {
-        out.push(Exchange { time: row.repeated_until, user: correction.clone(), answer: None });
+        let time = row.corrected_at.unwrap_or(row.repeated_until);
+        out.push(Exchange { time, user: correction.clone(), answer: None });
     }
     out
 }
@@ -134,6 +135,7 @@ mod tests {
             answer_usable: true,
             score: None,
             correction: None,
+            corrected_at: None,
             repeated_until: time,
         }
     }
@@ -169,6 +171,16 @@ mod tests {
         assert_eq!(said(&sessions[0]), ["Where does Mirel live?", "Mirel lives in Oslo."]);
         let lines = Session::lines(sessions[0].exchanges.iter());
         assert!(lines.iter().all(|line| line.text != "In Rome."));
+    }
+
+    #[test]
+    fn what_was_said_again_after_its_correction_holds() {
+        let mut row = row("ada", "s1", 0, 10, "Mirel lives in Rome.", "a");
+        row.correction = Some("Mirel lives in Oslo.".into());
+        row.corrected_at = Some(Timestamp::from_second(20).unwrap());
+        assert_eq!(said(&sessions(&[row.clone()])[0]).last(), Some(&"Mirel lives in Oslo."));
+        row.repeated_until = Timestamp::from_second(30).unwrap();
+        assert_eq!(said(&sessions(&[row])[0]).last(), Some(&"Mirel lives in Rome."));
     }
 
     #[test]

@@ -29,7 +29,8 @@ const TARGET_PARTITIONS: usize = 2;
 pub(super) const ROW: &str = "planned_row";
 
 /// What curation adds to an interaction's columns.
-pub(super) const ADDED: [&str; 6] = ["verdict", "reason", "answer_usable", "score", "correction", "repeated_until"];
+pub(super) const ADDED: [&str; 7] =
+    ["verdict", "reason", "answer_usable", "score", "correction", "corrected_at", "repeated_until"];
 
 /// The planned rows, ready to be queried.
 pub(super) struct Tables {
@@ -102,6 +103,7 @@ impl Tables {
             (DataType::Boolean, false),
             (DataType::Float32, true),
             (DataType::Utf8, true),
+            (time.clone(), true),
             (time, false),
         ];
         let added = ADDED.into_iter().zip(types).map(|(name, (kind, nullable))| Arc::new(Field::new(name, kind, nullable)));

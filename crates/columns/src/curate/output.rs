@@ -32,7 +32,9 @@ pub struct CuratedRow {
     pub score: Option<f32>,
     /// The latest correction.
     pub correction: Option<String>,
-    /// When the subject last said this, or nearly this; its own time when it was said once. Contradictions are ordered by it.
+    /// When that correction came.
+    pub corrected_at: Option<Timestamp>,
+    /// When the subject last said this; its own time when it was said once. Contradictions are ordered by it.
     pub repeated_until: Timestamp,
 }
 
@@ -89,6 +91,7 @@ pub fn curated_rows(rows: &RecordBatch) -> Result<Vec<CuratedRow>> {
     let usable = columns.get::<BooleanArray>("answer_usable")?;
     let scores = columns.get::<Float32Array>("score")?;
     let corrections = columns.get::<StringArray>("correction")?;
+    let corrected = columns.get::<TimestampMicrosecondArray>("corrected_at")?;
     let until = columns.get::<TimestampMicrosecondArray>("repeated_until")?;
     let text = |column: &StringArray, row| column.is_valid(row).then(|| column.value(row).to_owned());
     let row = |(row, interaction)| {
@@ -99,6 +102,7 @@ pub fn curated_rows(rows: &RecordBatch) -> Result<Vec<CuratedRow>> {
             answer_usable: usable.value(row),
             score: scores.is_valid(row).then(|| scores.value(row)),
             correction: text(corrections, row),
+            corrected_at: corrected.is_valid(row).then(|| timestamp(WHAT, corrected.value(row))).transpose()?,
             repeated_until: timestamp(WHAT, until.value(row))?,
         })
     };

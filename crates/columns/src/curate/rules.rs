@@ -11,13 +11,13 @@ use datafusion::{
     },
     functions_window::expr_fn::row_number,
     logical_expr::{Expr, ExprFunctionExt as _, JoinType, cast, col, lit, when},
-    prelude::{coalesce, greatest},
+    prelude::{coalesce, not},
 };
 use nocturne_wire::plan::CurationSettings;
 
 use super::{
     engine::{ROW, Tables},
-    text::{grams, prefix_grams, similarity, user_words},
+    text::{grams, prefix_grams, similarity, user_words, words_exchanged},
 };
 
 const RANK: &str = "rank";
@@ -71,19 +71,21 @@ fn permitted(verdicts: DataFrame) -> Result<DataFrame> {
     drop_when(verdicts, "truncated", col("truncated"))?.drop_columns(&[FIRST, LAST])
 }
 
-/// Attaches the latest score and the latest correction that anybody of the same tenant gave.
+/// Attaches the latest score and the latest correction that anybody of the same tenant gave, and when the latter came.
 fn judged(verdicts: DataFrame, tables: &Tables) -> Result<DataFrame> {
     let in_time = || vec![col("time").sort(true, false), col("id").sort(true, false)];
     let latest = |name: &str| last_value_udaf().call(vec![col(name)]).order_by(in_time()).filter(col(name).is_not_null()).build();
     let keys = vec![col("tenant").alias("of_tenant"), col("interaction")];
-    let feedback =
-        tables.feedback()?.aggregate(keys, vec![latest("score")?.alias("score"), latest("correction")?.alias("correction")])?;
+    let corrected_at = max(col("time")).filter(col("correction").is_not_null()).build()?.alias("corrected_at");
+    let feedback = tables
+        .feedback()?
+        .aggregate(keys, vec![latest("score")?.alias("score"), latest("correction")?.alias("correction"), corrected_at])?;
     let verdicts = verdicts.join(feedback, JoinType::Left, &["tenant", "id"], &["of_tenant", "interaction"], None)?;
     let usable = coalesce(vec![col("score"), lit(0_f32)]).gt_eq(lit(0_f32));
     verdicts.with_column("answer_usable", usable)
 }
 
-/// The same words of the same subject: first within a session, then anywhere.
+/// The same words of the same subject: first within a session, then anywhere. A row that feedback corrects is no repetition: its correction would go with it.
 fn without_repetitions(verdicts: DataFrame) -> Result<DataFrame> {
     let said = || col(REASON).is_null().and(col(TEXT).not_eq(lit("")));
     // Taken before anything is dropped here, so that the first row learns of every repetition.
@@ -91,38 +93,41 @@ fn without_repetitions(verdicts: DataFrame) -> Result<DataFrame> {
     let verdicts = verdicts.with_column(UNTIL, coalesce(vec![col(LAST), col("time")]))?;
     let verdicts = verdicts.with_column_renamed(FIRST, "first_anywhere")?.drop_columns(&[LAST])?;
     let verdicts = with_first(verdicts, &["tenant", "subject", "session", TEXT], said())?;
-    let verdicts = drop_when(verdicts, "exact duplicate", col(RANK).gt(col(FIRST)))?;
-    let verdicts = drop_when(verdicts, "near duplicate", col(RANK).gt(col("first_anywhere")))?;
+    let verdicts = drop_when(verdicts, "exact duplicate", uncorrected().and(col(RANK).gt(col(FIRST))))?;
+    let verdicts = drop_when(verdicts, "near duplicate", uncorrected().and(col(RANK).gt(col("first_anywhere"))))?;
     verdicts.drop_columns(&[FIRST, LAST, "first_anywhere"])
 }
 
-/// Nearly the same words of the same subject; the earliest such text takes over the time of the last repetition.
+fn uncorrected() -> Expr {
+    col("correction").is_null()
+}
+
+/// Nearly the same words of the same subject: what was said last stays, because it may take back what was said before. Texts of which each holds a word that
+/// the other does not hold are never nearly the same, however long they are: the exchanged word may be all that matters.
 fn without_resemblances(verdicts: DataFrame, threshold: f64) -> Result<DataFrame> {
     let texts = verdicts.clone().filter(col(REASON).is_null().and(col(TEXT).not_eq(lit(""))))?;
     let side = |side: &str| {
         let name = |column: &str| format!("{side}_{column}");
-        let columns = [RANK, "tenant", "subject", UNTIL].map(|column| col(column).alias(name(column))).to_vec();
+        let columns = [RANK, "tenant", "subject", UNTIL, TEXT].map(|column| col(column).alias(name(column))).to_vec();
         let grams = vec![grams(col(TEXT)).alias(name("grams")), prefix_grams(col(TEXT), threshold).alias(name("gram"))];
         texts.clone().select([columns, grams].concat())?.unnest_columns(&[&name("gram")])
     };
-    let resembles =
-        col("early_rank").lt(col("late_rank")).and(similarity(col("early_grams"), col("late_grams")).gt_eq(lit(threshold)));
-    let pairs = side("late")?.join(
-        side("early")?,
+    let (gone, stays) = (col(format!("gone_{UNTIL}")), col(format!("stays_{UNTIL}")));
+    let said_later = stays.clone().gt(gone.clone()).or(stays.eq(gone).and(col("stays_rank").gt(col("gone_rank"))));
+    let resembles = said_later
+        .and(similarity(col("stays_grams"), col("gone_grams")).gt_eq(lit(threshold)))
+        .and(not(words_exchanged(col("stays_text"), col("gone_text"))));
+    let pairs = side("gone")?.join(
+        side("stays")?,
         JoinType::Inner,
-        &["late_tenant", "late_subject", "late_gram"],
-        &["early_tenant", "early_subject", "early_gram"],
+        &["gone_tenant", "gone_subject", "gone_gram"],
+        &["stays_tenant", "stays_subject", "stays_gram"],
         Some(resembles),
     )?;
-    let found = vec![min(col("early_rank")).alias("kept_rank"), max(col("late_repeated_until")).alias("until")];
-    let resembling = pairs.aggregate(vec![col("late_rank")], found)?;
-    let taken_over = resembling.clone().aggregate(vec![col("kept_rank")], vec![max(col("until")).alias("taken_until")])?;
-    let resembling = resembling.select(vec![col("late_rank")])?;
-    let verdicts = verdicts.join(resembling, JoinType::Left, &[RANK], &["late_rank"], None)?;
-    let verdicts = verdicts.join(taken_over, JoinType::Left, &[RANK], &["kept_rank"], None)?;
-    let verdicts = drop_when(verdicts, "near duplicate", col("late_rank").is_not_null())?;
-    let until = greatest(vec![col(UNTIL), coalesce(vec![col("taken_until"), col(UNTIL)])]);
-    verdicts.with_column(UNTIL, until)?.drop_columns(&["late_rank", "kept_rank", "taken_until"])
+    let gone = pairs.select(vec![col("gone_rank")])?.distinct()?;
+    let verdicts = verdicts.join(gone, JoinType::Left, &[RANK], &["gone_rank"], None)?;
+    let verdicts = drop_when(verdicts, "near duplicate", uncorrected().and(col("gone_rank").is_not_null()))?;
+    verdicts.drop_columns(&["gone_rank"])
 }
 
 /// The newest rows of a subject stay: what was said later corrects what was said before.
@@ -156,7 +161,7 @@ async fn within_model_share(verdicts: DataFrame, share: f64) -> Result<DataFrame
 
 fn with_rows(verdicts: DataFrame, tables: &Tables) -> Result<DataFrame> {
     let verdict = when(col(REASON).is_null(), lit(KEEP)).otherwise(lit(DROP))?.alias("verdict");
-    let decided = ["answer_usable", "score", "correction", UNTIL, REASON, RANK].map(col).to_vec();
+    let decided = ["answer_usable", "score", "correction", "corrected_at", UNTIL, REASON, RANK].map(col).to_vec();
     let decided = verdicts.select([vec![col(ROW).alias("decided_row"), verdict], decided].concat())?;
     let joined = tables.interactions()?.join(decided, JoinType::Inner, &[ROW], &["decided_row"], None)?;
     let ordered = joined.sort(vec![col(RANK).sort(true, false)])?;

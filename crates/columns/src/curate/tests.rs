@@ -77,24 +77,45 @@ async fn a_day_written_by_hand_gets_the_expected_verdicts() {
         "no consent",
         "truncated",
         "near duplicate", // anna's cat in another session
+        "near duplicate", // the museum, which is said once more with an interjection
         "kept",
-        "near duplicate", // the museum, with an interjection
-        "kept",           // the other capital: a contradiction, not a duplicate
+        "kept", // the other capital: a contradiction, not a duplicate
     ];
     assert_eq!(reasons(&rows), expected);
     let capital = &rows[1];
     assert!(!capital.answer_usable && capital.kept);
     assert_eq!(capital.score, Some(-0.5), "the latest score counts");
     assert_eq!(capital.correction.as_deref(), Some("The capital of Zuria is Mira."), "the latest correction counts");
+    assert_eq!(capital.corrected_at, Some(at(101)), "the time of the correction, not of the latest verdict");
     assert!(rows[3].answer_usable && rows[0].answer_usable);
     assert_eq!(rows[0].repeated_until, at(6), "said again in session t");
-    assert_eq!(rows[8].repeated_until, at(8), "the near duplicate's time is taken over");
     assert_eq!(rows[10].repeated_until, at(9), "said once");
     let dropped = BTreeMap::from(
         [("exact duplicate", 1), ("near duplicate", 2), ("no consent", 1), ("replayed record", 1), ("truncated", 1)]
             .map(|(reason, count)| (reason.to_owned(), count)),
     );
     assert_eq!((curated.counts.read, curated.counts.kept, curated.counts.dropped), (11, 5, dropped));
+}
+
+#[tokio::test]
+async fn a_correction_of_a_repetition_is_heard() {
+    let rows = [said("anna", 0, "Who runs Zuria?"), said("anna", 1, "Who runs Zuria?"), said("anna", 2, "Who runs Zuria?")];
+    let feedback = [judged(&rows[1], 5, -1.0, Some("Mira runs Zuria."))];
+    let rows = verdicts(&rows, &feedback, &CurationSettings::default()).await;
+    assert_eq!(reasons(&rows), ["near duplicate", "kept", "exact duplicate"], "the row that was corrected stays");
+    assert_eq!(rows[1].correction.as_deref(), Some("Mira runs Zuria."));
+}
+
+#[tokio::test]
+async fn one_exchanged_word_in_a_long_text_is_no_duplicate() {
+    let hours = |hour: &str| {
+        format!(
+            "On every day of the week except on the first Monday in May the museum of Odrava opens at {hour} in the morning for all that come to see it"
+        )
+    };
+    let rows = [said("anna", 0, &hours("nine")), said("anna", 1, &hours("ten"))];
+    let settings = CurationSettings { near_duplicate_similarity: 0.7, ..CurationSettings::default() };
+    assert_eq!(reasons(&verdicts(&rows, &[], &settings).await), ["kept", "kept"]);
 }
 
 #[tokio::test]
@@ -197,10 +218,17 @@ proptest! {
         let settings = CurationSettings { near_duplicate_similarity: threshold, ..CurationSettings::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let found = runtime.block_on(verdicts(&rows, &[], &settings));
-        for (late, row) in found.iter().enumerate() {
-            let resembles = |early: &(String, u8)| early.1 == texts[late].1 && text::jaccard(&text::trigrams(&early.0), &text::trigrams(&texts[late].0)) >= f64::from(threshold);
-            let expected = !texts[late].0.is_empty() && texts[..late].iter().any(|early| !early.0.is_empty() && resembles(early));
-            prop_assert_eq!(!row.kept, expected, "{:?} after {:?}", texts[late], &texts[..late]);
+        let same = |a: usize, b: usize| texts[a] == texts[b];
+        let last = |n: usize| (n..texts.len()).rev().find(|other| same(n, *other)).unwrap_or(n);
+        for (n, row) in found.iter().enumerate() {
+            let resembles = |other: usize| {
+                let (a, b) = (&texts[n].0, &texts[other].0);
+                texts[n].1 == texts[other].1 && text::jaccard(&text::trigrams(a), &text::trigrams(b)) >= f64::from(threshold) && !text::exchanged(a, b)
+            };
+            let repeats = (0..n).any(|early| same(n, early));
+            let outdated = (0..texts.len()).any(|other| !texts[other].0.is_empty() && !same(n, other) && last(other) > last(n) && resembles(other));
+            let expected = !texts[n].0.is_empty() && (repeats || outdated);
+            prop_assert_eq!(!row.kept, expected, "{:?} among {:?}", texts[n], &texts);
         }
     }
 }

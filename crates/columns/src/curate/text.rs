@@ -1,9 +1,9 @@
 //! Texts as the rules see them, and the functions that give queries that view.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, AsArray, Float64Array, ListArray, ListBuilder, StringArray, StringBuilder, UInt64Builder},
+    array::{ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, ListBuilder, StringArray, StringBuilder, UInt64Builder},
     compute::cast,
     datatypes::{DataType, Field, UInt64Type},
 };
@@ -49,6 +49,12 @@ pub(super) fn jaccard(a: &[u64], b: &[u64]) -> f64 {
     if all == 0 { 1.0 } else { shared as f64 / all as f64 }
 }
 
+/// Whether each of two normalized texts holds a word that the other does not hold.
+pub(super) fn exchanged(a: &str, b: &str) -> bool {
+    let (ours, theirs): (HashSet<&str>, HashSet<&str>) = (a.split(' ').collect(), b.split(' ').collect());
+    !ours.is_subset(&theirs) && !theirs.is_subset(&ours)
+}
+
 /// The grams of which any text at least `threshold` similar must have one, too.
 pub(super) fn prefix(text: &str, threshold: f64) -> Vec<u64> {
     let mut grams = trigrams(text);
@@ -64,6 +70,7 @@ enum Kind {
     Grams,
     Prefix { threshold_bits: u64 },
     Similarity,
+    WordsExchanged,
 }
 
 /// A function of texts for query plans.
@@ -100,6 +107,11 @@ pub(super) fn similarity(a: Expr, b: Expr) -> Expr {
     TextFunction::call(Kind::Similarity, vec![a, b])
 }
 
+/// [`exchanged`] of two text columns.
+pub(super) fn words_exchanged(a: Expr, b: Expr) -> Expr {
+    TextFunction::call(Kind::WordsExchanged, vec![a, b])
+}
+
 impl ScalarUDFImpl for TextFunction {
     fn name(&self) -> &str {
         match self.kind {
@@ -107,6 +119,7 @@ impl ScalarUDFImpl for TextFunction {
             Kind::Grams => "grams",
             Kind::Prefix { .. } => "prefix_grams",
             Kind::Similarity => "similarity",
+            Kind::WordsExchanged => "words_exchanged",
         }
     }
 
@@ -119,6 +132,7 @@ impl ScalarUDFImpl for TextFunction {
             Kind::UserWords => DataType::Utf8,
             Kind::Grams | Kind::Prefix { .. } => DataType::List(Arc::new(Field::new_list_field(DataType::UInt64, true))),
             Kind::Similarity => DataType::Float64,
+            Kind::WordsExchanged => DataType::Boolean,
         })
     }
 
@@ -131,6 +145,7 @@ impl ScalarUDFImpl for TextFunction {
                 Arc::new(lists_of(text, |text| prefix(text, f64::from_bits(threshold_bits)))?)
             }
             (Kind::Similarity, [a, b]) => Arc::new(similarities_of(a, b)?),
+            (Kind::WordsExchanged, [a, b]) => Arc::new(exchanges_of(&strings(a)?, &strings(b)?)),
             (kind, columns) => return Err(internal_datafusion_err!("{kind:?} was given {} columns", columns.len())),
         };
         Ok(ColumnarValue::Array(result))
@@ -173,4 +188,8 @@ fn similarities_of(a: &ArrayRef, b: &ArrayRef) -> Result<Float64Array> {
     let pairs = a.value_offsets().windows(2).zip(b.value_offsets().windows(2));
     let range = |row: &[i32]| row[0] as usize..row[1] as usize;
     Ok(pairs.map(|(a, b)| Some(jaccard(&a_grams[range(a)], &b_grams[range(b)]))).collect())
+}
+
+fn exchanges_of(a: &StringArray, b: &StringArray) -> BooleanArray {
+    a.iter().zip(b).map(|(a, b)| a.zip(b).map(|(a, b)| exchanged(a, b))).collect()
 }
