@@ -106,7 +106,7 @@ impl Audit {
         let mut sum: Option<PartitionAudit> = None;
         let mut topic_id = None;
         for footer in batches {
-            let sum = sum.get_or_insert_with(|| PartitionAudit::begin(topic, partition, footer.name.first));
+            let sum = sum.get_or_insert_with(|| PartitionAudit::begin(topic, partition, footer.begin));
             self.neighbors(sum.next, &footer);
             let topic_id = topic_id.get_or_insert_with(|| footer.topic_id.clone());
             if *topic_id != footer.topic_id {

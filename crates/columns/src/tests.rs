@@ -71,6 +71,7 @@ pub(crate) fn footer(topic: Topic, first: u64, count: u64, decoded: &Decoded) ->
     BatchFooter {
         name: BatchName { topic, partition: Partition(0), first: Offset(first) },
         last: Offset(first + count - 1),
+        begin: Offset(first),
         topic_id: "topic-a".to_owned(),
         schema_fingerprint: avro::fingerprint_hex(topic),
         writer: "batcher-1".to_owned(),

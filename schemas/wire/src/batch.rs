@@ -81,6 +81,8 @@ pub struct BatchFooter {
     pub name: BatchName,
     /// Offset of the last record that the batch covers; the next batch starts after it.
     pub last: Offset,
+    /// Offset at which sealing of the partition began: every batch says it, so that an audit misses the first one when it is gone.
+    pub begin: Offset,
     /// Identity of the topic, so that re-creation is detected.
     pub topic_id: String,
     /// Fingerprint of the Avro schema the records were read with, hexadecimal.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use nocturne_bus::LocalLog;
-use nocturne_kit::Shutdown;
+use nocturne_kit::{Shutdown, telemetry::chain};
 use nocturne_lake::{Batches, Lake};
 use nocturne_wire::{Partition, Topic};
 use tokio::{
@@ -18,7 +18,7 @@ use crate::{
     BatcherError, BatcherHandle, BatcherSettings, BatcherStatus, PartitionStatus,
     budget::Share,
     handle::FLUSH_CAPACITY,
-    position,
+    position::{self, Position},
     store::Store,
     worker::{Read, Worker},
 };
@@ -33,6 +33,9 @@ pub struct Batcher {
 
 impl Batcher {
     /// Reads every partition's position from the lake. `writer` names this process in the batches that it seals.
+    ///
+    /// A partition whose newest batch is damaged waits until that can be read again, as [`BatcherStatus`] tells; its records stay in the log, and whatever
+    /// publishes them goes on.
     ///
     /// # Errors
     /// When the lake cannot be read, or the lake and the log do not belong together.
@@ -116,11 +119,19 @@ impl<S: Store> Opening<S> {
         partition: Partition,
     ) -> Result<(), BatcherError> {
         let key = (topic, partition);
-        let position = position::find(store, log, key, self.settings.recent_ids).await?;
+        let (position, damage) = match position::find(store, log, key, self.settings.recent_ids).await {
+            Ok(position) => (position, None),
+            Err(error @ BatcherError::Batch { name, .. }) => (Position::unknown(name), Some(chain(&error))),
+            Err(error) => return Err(error),
+        };
+        if let Some(error) = &damage {
+            tracing::error!(%topic, %partition, error, "this partition is not sealed; its records stay in the log");
+        }
         let Some(intake) = log.intake(topic, partition, position.next) else { return Ok(()) };
         let (flush, flushes) = mpsc::channel(FLUSH_CAPACITY);
         self.flushes.insert(key, flush);
-        let status = PartitionStatus::at(position.next, intake.end());
+        let lost = damage.is_some();
+        let status = PartitionStatus { error: damage, ..PartitionStatus::at(position.next, intake.end()) };
         self.status.send_modify(|all| drop(all.partitions.insert(key, status)));
         self.workers.push(Worker {
             topic,
@@ -131,6 +142,8 @@ impl<S: Store> Opening<S> {
             store: store.clone(),
             intake,
             next: position.next,
+            begin: position.begin,
+            lost,
             recent: Arc::new(position.recent),
             share: Share::new(self.buffered.clone(), self.settings.buffered_bytes),
             flushes,

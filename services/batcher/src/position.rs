@@ -10,7 +10,16 @@ use crate::{BatcherError, prepare, recent::RecentIds, store::Store};
 #[derive(Debug)]
 pub(crate) struct Position {
     pub(crate) next: Offset,
+    /// Where sealing began.
+    pub(crate) begin: Offset,
     pub(crate) recent: RecentIds,
+}
+
+impl Position {
+    /// Where sealing goes on at the earliest when the newest batch is this one and cannot be read.
+    pub(crate) fn unknown(newest: BatchName) -> Self {
+        Self { next: newest.first, begin: newest.first, recent: RecentIds::new(0) }
+    }
 }
 
 /// Reads a partition's position from the lake and holds the log against it: the two must belong together.
@@ -22,7 +31,7 @@ pub(crate) async fn find<S: Store>(
 ) -> Result<Position, BatcherError> {
     let failed = |source| BatcherError::Lake { doing: "finding the position of", topic, partition, source };
     let mut recent = RecentIds::new(recent_ids);
-    let mut next = Offset(0);
+    let (mut begin, mut next) = (Offset(0), Offset(0));
     let names = store.names(topic, partition).await.map_err(failed)?;
     for (age, name) in names.into_iter().rev().enumerate() {
         if age > 0 && recent.is_full() {
@@ -32,7 +41,7 @@ pub(crate) async fn find<S: Store>(
         match read(name, bytes).await {
             Ok((footer, ids)) if age == 0 => {
                 check_topic(&footer, log.topic_id(topic))?;
-                next = footer.last.next();
+                (begin, next) = (footer.begin, footer.last.next());
                 recent.extend_older(ids.into_iter());
             }
             Ok((_, ids)) => recent.extend_older(ids.into_iter()),
@@ -42,7 +51,7 @@ pub(crate) async fn find<S: Store>(
         }
     }
     meet(log, topic, partition, next).await?;
-    Ok(Position { next, recent })
+    Ok(Position { next, begin, recent })
 }
 
 /// Reads a batch on a blocking thread.

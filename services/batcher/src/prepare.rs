@@ -15,6 +15,7 @@ const LOST: &str = "the log lost the record: its segment was damaged";
 pub(crate) struct Range {
     pub(crate) name: BatchName,
     pub(crate) last: Offset,
+    pub(crate) begin: Offset,
     pub(crate) topic_id: String,
     pub(crate) writer: String,
 }
@@ -30,7 +31,7 @@ pub(crate) struct Prepared {
 
 /// Decodes, drops duplicates and encodes.
 pub(crate) fn prepare(range: Range, records: &[Record], recent: &RecentIds) -> Result<Prepared, ColumnsError> {
-    let Range { name, last, topic_id, writer } = range;
+    let Range { name, last, begin, topic_id, writer } = range;
     let raw: Vec<(Offset, &[u8])> = records.iter().map(|record| (record.offset, record.payload.as_ref())).collect();
     let decoded = decode(name.topic, &raw, Some(recent.set()))?;
     let mut dead = decoded.dead;
@@ -39,6 +40,7 @@ pub(crate) fn prepare(range: Range, records: &[Record], recent: &RecentIds) -> R
     let footer = BatchFooter {
         name,
         last,
+        begin,
         topic_id,
         schema_fingerprint: avro::fingerprint_hex(name.topic),
         writer,

@@ -35,6 +35,10 @@ pub(crate) struct Worker<S> {
     pub(crate) intake: Intake,
     /// Offset that the next batch starts at.
     pub(crate) next: Offset,
+    /// Offset at which sealing began.
+    pub(crate) begin: Offset,
+    /// Whether that offset is not known, because the newest batch cannot be read.
+    pub(crate) lost: bool,
     pub(crate) recent: Arc<RecentIds>,
     pub(crate) share: Share,
     pub(crate) flushes: mpsc::Receiver<Flush>,
@@ -80,6 +84,8 @@ impl<S: Store> Worker<S> {
             tokio::select! {
                 biased;
                 () = shutdown.requested() => {}
+                // Whoever asks for a flush is told what is wrong now, not when the wait is over.
+                Some(flush) = self.flushes.recv() => self.read.pending.push(flush),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -101,6 +107,9 @@ impl<S: Store> Worker<S> {
         while let Ok(flush) = self.flushes.try_recv() {
             self.read.pending.push(flush);
         }
+        if self.lost {
+            self.find_position().await?;
+        }
         self.answer_flushes();
         let time = self.read.epoch.elapsed();
         // A flush seals when everything that it asks for was read: sealing earlier would only make more batches.
@@ -111,6 +120,17 @@ impl<S: Store> Worker<S> {
             Decision::WaitUntil(end) => self.fill(end.saturating_sub(time), shutdown).await,
             Decision::WaitForRecord => self.fill(LONG, shutdown).await,
         }
+    }
+
+    /// Looks again for where sealing goes on.
+    async fn find_position(&mut self) -> Result<(), BatcherError> {
+        let found = position::find(&self.store, &self.log, (self.topic, self.partition), self.settings.recent_ids).await?;
+        self.recent = Arc::new(found.recent);
+        self.begin = found.begin;
+        self.move_to(found.next);
+        self.lost = false;
+        self.change_status(|status| status.error = None);
+        Ok(())
     }
 
     fn accumulated(&self) -> Accumulated {
@@ -195,6 +215,7 @@ impl<S: Store> Worker<S> {
         let range = Range {
             name,
             last: Offset(end.0.saturating_sub(1)),
+            begin: self.begin,
             topic_id: self.log.topic_id(self.topic).to_owned(),
             writer: self.writer.clone(),
         };
@@ -219,6 +240,7 @@ impl<S: Store> Worker<S> {
             position::check_topic(&footer, self.log.topic_id(topic))?;
             tracing::info!(%topic, %partition, first = %name.first, last = %footer.last, writer = footer.writer, "another writer sealed first");
             Arc::make_mut(&mut self.recent).extend(ids);
+            self.begin = footer.begin;
             self.move_to(footer.last.next());
         }
         let start = self.log.range(topic, partition).start;

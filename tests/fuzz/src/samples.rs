@@ -27,6 +27,7 @@ pub fn batches() -> Vec<Vec<u8>> {
         let footer = BatchFooter {
             name: BatchName { topic, partition: Partition(0), first: Offset(0) },
             last: Offset(0),
+            begin: Offset(0),
             topic_id: "fuzz".into(),
             schema_fingerprint: avro::fingerprint_hex(topic),
             writer: "fuzz".into(),

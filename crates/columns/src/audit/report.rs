@@ -42,7 +42,7 @@ pub struct PartitionAudit {
     pub partition: Partition,
     /// Readable batches.
     pub batches: u64,
-    /// The first offset that was sealed.
+    /// The offset at which sealing began.
     pub first: Offset,
     /// The offset after the last one that was sealed.
     pub next: Offset,

@@ -35,7 +35,8 @@ fn objects(batches: &[Sealed]) -> Vec<(String, Bytes)> {
 }
 
 fn three() -> Vec<Sealed> {
-    vec![sealed(5, 10, false, |_| {}), sealed(15, 4, true, |_| {}), sealed(19, 6, false, |_| {})]
+    let begin = |footer: &mut BatchFooter| footer.begin = Offset(5);
+    vec![sealed(5, 10, false, begin), sealed(15, 4, true, begin), sealed(19, 6, false, begin)]
 }
 
 fn faults(objects: Vec<(String, Bytes)>) -> Vec<Fault> {
@@ -65,6 +66,12 @@ fn a_missing_batch_is_a_gap() {
         matches!(&found[..], [Fault::Gap { from, to, .. }] if (*from, *to) == (gone.footer.name.first, Offset(19))),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_missing_first_batch_is_a_gap() {
+    let found = faults(objects(&three()[1..]));
+    assert!(matches!(&found[..], [Fault::Gap { from: Offset(5), to: Offset(15), .. }]), "{found:?}");
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn footer(first: u64, last: u64) -> BatchFooter {
     BatchFooter {
         name: BatchName { topic: Topic::Interactions, partition: Partition(3), first: Offset(first) },
         last: Offset(last),
+        begin: Offset(0),
         topic_id: "t".to_owned(),
         schema_fingerprint: "f".to_owned(),
         writer: "w".to_owned(),

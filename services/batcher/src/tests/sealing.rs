@@ -137,6 +137,34 @@ async fn offsets_that_the_log_lost_to_damage_are_accounted_for() {
 }
 
 #[tokio::test]
+async fn a_damaged_newest_batch_stops_its_partition_until_it_is_restored_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = tempfile::tempdir().expect("a folder");
+    let lake = Lake::open(root.path().to_str().expect("plain")).expect("a lake");
+    let log = open_log(&dir.path().join("log"), 1);
+    let mut ids = publish(&log, 0..20).await;
+    let running = Running::start(&log, &lake, settings()).await;
+    in_time(running.handle.flush()).await.expect("sealed");
+    running.stop().await;
+    let newest = lake.batches().last(Topic::Interactions, Partition(0)).await.expect("listed").expect("a batch");
+    let file = root.path().join(nocturne_wire::path::batch(&newest));
+    let whole = std::fs::read(&file).expect("read");
+    std::fs::write(&file, &whole[..whole.len() / 2]).expect("damaged");
+
+    let running = Running::start(&log, &lake, settings()).await;
+    ids.extend(publish(&log, 20..35).await);
+    let refused = in_time(running.handle.flush()).await.expect_err("the position is not known");
+    assert!(matches!(refused, crate::FlushError::Failed { topic: Topic::Interactions, .. }), "{refused}");
+    let error = running.handle.status().borrow().partitions[&(Topic::Interactions, Partition(0))].error.clone();
+    assert!(error.is_some_and(|error| error.contains("restore it")));
+    std::fs::write(&file, &whole).expect("restored");
+    in_time(running.handle.flush()).await.expect("sealed");
+    running.stop().await;
+    assert_eq!(sorted(ids), sealed_ids(&lake).await);
+    assert!(audited(&lake).await.clean());
+}
+
+#[tokio::test]
 async fn a_log_made_anew_under_old_batches_is_refused_by_name() {
     let (first, second) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let (log, lake) = (open_log(first.path(), 1), Lake::memory());

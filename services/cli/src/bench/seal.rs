@@ -49,6 +49,7 @@ pub(super) async fn measure() -> anyhow::Result<Figures> {
         let footer = BatchFooter {
             name: BatchName { topic: Topic::Interactions, partition: Partition(0), first: Offset(first) },
             last: Offset(first + records.len() as u64 - 1),
+            begin: Offset(0),
             topic_id: "bench".to_owned(),
             schema_fingerprint: avro::fingerprint_hex(Topic::Interactions),
             writer: "bench".to_owned(),
