@@ -34,7 +34,7 @@ impl Generations {
         Self { lake }
     }
 
-    /// Publishes a generation: its files first, its manifest last. A publication that a crash interrupted is taken up again.
+    /// Publishes a generation: its files first, then the claim on its number, its manifest last. A publication that a crash interrupted is taken up again.
     ///
     /// # Errors
     /// [`LakeError::Refused`] when the files are not the ones that the manifest lists; [`LakeError::AlreadyExists`] when the
@@ -50,6 +50,8 @@ impl Generations {
         for (file, bytes) in files {
             self.lake.create_or_same(&file_path(&name, file), bytes.clone()).await?;
         }
+        // The listing above may have missed a writer that was at it at the same time; the claim does not.
+        self.lake.create_or_same(&path::generation_claim(manifest.number), name.to_string().into()).await?;
         self.lake.create_json(&path::manifest(&name), manifest).await?;
         tracing::info!(generation = %name, files = files.len(), "generation published");
         Ok(name)
@@ -118,7 +120,9 @@ impl Generations {
     pub(crate) async fn unfinished(&self) -> Result<Vec<String>> {
         let objects = self.lake.list(path::GENERATIONS).await?;
         let published: BTreeSet<_> = objects.iter().filter_map(|object| manifest_owner(&object.path)).collect();
-        let unfinished = objects.iter().filter(|object| owner(&object.path).is_none_or(|name| !published.contains(name)));
+        let is_claim = |path: &str| path.strip_prefix(path::GENERATION_CLAIMS).is_some_and(|rest| rest.starts_with('/'));
+        let objects = objects.iter().filter(|object| !is_claim(&object.path));
+        let unfinished = objects.filter(|object| owner(&object.path).is_none_or(|name| !published.contains(name)));
         Ok(unfinished.map(|object| object.path.clone()).collect())
     }
 }

@@ -9,9 +9,13 @@ use nocturne_model::{
     Banks, Base, Weights,
     tensors::{self, Tensors},
 };
-use nocturne_wire::{GenerationName, Topic, path, plan::NightPlan};
+use nocturne_wire::{
+    GenerationName, Topic,
+    path::{self, SLOW_FILE},
+    plan::NightPlan,
+};
 
-use crate::{error::SleepError, publish::SLOW_FILE, rehearsal::Rehearsal};
+use crate::{error::SleepError, rehearsal::Rehearsal};
 
 /// The model side of a night.
 #[derive(Debug)]

@@ -8,13 +8,11 @@ use nocturne_wire::{
     GenerationName, Sha256Hex,
     ledger::LedgerAction,
     manifest::{FileEntry, MANIFEST_VERSION, Manifest, TensorEntry},
+    path::SLOW_FILE,
     plan::NightPlan,
 };
 
 use crate::error::SleepError;
-
-/// The slow banks' file in a generation.
-pub(crate) const SLOW_FILE: &str = "banks/slow.safetensors";
 
 /// Tensors whose digest changed, inside and outside the slow banks.
 pub(crate) fn changed(before: &Tensors, after: &Tensors) -> (u64, u64) {
@@ -38,6 +36,9 @@ pub(crate) fn slow_file(tensors: &Tensors) -> Result<Vec<u8>, SleepError> {
     tensors::write(SLOW_FILE, &slow).map_err(|source| SleepError::Model { doing: "write the slow banks", source })
 }
 
+/// Numbers that are tried for a generation.
+const CLAIMS: usize = 32;
+
 /// Publishes the banks under the next free number; promotes them when the plan says so.
 ///
 /// # Errors
@@ -47,10 +48,9 @@ pub(crate) async fn publish(lake: &Lake, plan: &NightPlan, file: Vec<u8>, now: T
     let entries: Vec<TensorEntry> =
         tensors::entries(&file, "slow").map_err(|source| SleepError::Model { doing: "list the slow banks", source })?;
     let newest = lake.generations().list().await.map_err(failed)?.into_iter().next_back();
-    let number = newest.map_or(plan.parent.number(), |n| n.number()).next();
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         version: MANIFEST_VERSION,
-        number,
+        number: newest.map_or(plan.parent.number(), |n| n.number()).next(),
         content: Manifest::content_of(&entries),
         base: plan.base.clone(),
         parent: Some(plan.parent.clone()),
@@ -60,7 +60,15 @@ pub(crate) async fn publish(lake: &Lake, plan: &NightPlan, file: Vec<u8>, now: T
         files: vec![FileEntry { path: SLOW_FILE.to_owned(), bytes: file.len() as u64, sha256: Sha256Hex::of(&file) }],
         batches: plan.batches.iter().map(|b| b.name).collect(),
     };
-    lake.generations().publish(&manifest, &[(SLOW_FILE.to_owned(), Bytes::from(file))]).await.map_err(failed)
+    let files = [(SLOW_FILE.to_owned(), Bytes::from(file))];
+    for _ in 1..CLAIMS {
+        match lake.generations().publish(&manifest, &files).await {
+            // Another writer took the number meanwhile, or took it and died.
+            Err(error) if error.is_already_exists() => manifest.number = manifest.number.next(),
+            outcome => return outcome.map_err(failed),
+        }
+    }
+    lake.generations().publish(&manifest, &files).await.map_err(failed)
 }
 
 /// Appends the promotion to the channel, if nobody moved it since the plan.

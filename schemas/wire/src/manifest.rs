@@ -45,7 +45,7 @@ pub struct TensorEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
-    /// Path under the generation's folder, `banks/slow.safetensors`.
+    /// Path under the generation's folder, as [`crate::path::SLOW_FILE`].
     pub path: String,
     /// Length in bytes.
     pub bytes: u64,

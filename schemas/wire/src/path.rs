@@ -2,7 +2,7 @@
 
 use crate::{
     batch::{BatchName, Offset, Partition, Topic},
-    generation::GenerationName,
+    generation::{Generation, GenerationName},
     hash::Sha256Hex,
     id::NightId,
 };
@@ -73,14 +73,20 @@ pub fn generation(name: &GenerationName) -> String {
     format!("{GENERATIONS}/{name}")
 }
 
+/// The claim on a generation's number: whoever creates it may publish that number, so that two writers never publish one number with two contents.
+pub fn generation_claim(number: Generation) -> String {
+    format!("{GENERATION_CLAIMS}/{:012}", number.0)
+}
+
+/// The folder of all claims on numbers of generations.
+pub const GENERATION_CLAIMS: &str = "generations/claims";
+
+/// The slow banks' file in a generation's folder.
+pub const SLOW_FILE: &str = "banks/slow.safetensors";
+
 /// A generation's manifest; written last.
 pub fn manifest(name: &GenerationName) -> String {
     format!("{}/manifest.json", generation(name))
-}
-
-/// The banks of a generation.
-pub fn bank(name: &GenerationName, bank: &str) -> String {
-    format!("{}/banks/{bank}.safetensors", generation(name))
 }
 
 /// The folder of all nights.

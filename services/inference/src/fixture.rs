@@ -15,12 +15,13 @@ use nocturne_wire::{
     Feedback, Generation, GenerationName, Interaction, Offset, Sha256Hex, Topic, avro,
     ledger::{LedgerAction, LedgerEntry, PRODUCTION},
     manifest::{FileEntry, MANIFEST_VERSION, Manifest},
+    path::SLOW_FILE,
 };
 use serde_json::{Value, json};
 
 use crate::{
     engine::{Engine, fake::Fake},
-    follow::prepare::{SLOW_BANK, SLOW_FILE},
+    follow::prepare::SLOW_BANK,
     serve::{Running, serve_with},
     settings::InferenceSettings,
 };

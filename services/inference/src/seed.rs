@@ -11,11 +11,12 @@ use nocturne_wire::{
     hash::Sha256Hex,
     ledger::LedgerAction,
     manifest::{FileEntry, MANIFEST_VERSION, Manifest},
+    path::SLOW_FILE,
 };
 
 use crate::{
     engine::hope,
-    follow::prepare::{SLOW_BANK, SLOW_FILE},
+    follow::prepare::SLOW_BANK,
     threads::{self, ThreadError},
 };
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nocturne_lake::{Lake, LakeError, Verified};
-use nocturne_wire::{generation::GenerationName, hash::Sha256Hex, manifest::Manifest, record::Role};
+use nocturne_wire::{generation::GenerationName, hash::Sha256Hex, manifest::Manifest, path::SLOW_FILE, record::Role};
 
 use crate::{
     engine::{Engine, LoadError, Step},
@@ -14,8 +14,6 @@ use crate::{
 
 /// The bank that a generation brings.
 pub(crate) const SLOW_BANK: &str = "slow";
-/// Its file in the generation's folder.
-pub(crate) const SLOW_FILE: &str = "banks/slow.safetensors";
 
 /// Longest answer to a golden prompt: enough to see the memory being read and written.
 const GOLDEN_TOKENS: usize = 24;

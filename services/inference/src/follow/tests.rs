@@ -71,7 +71,8 @@ async fn a_damaged_file_is_refused_by_its_digest() {
     // A publication whose file was written by somebody else first cannot be completed, so the manifest is put there by hand.
     let manifest = TestLake::manifest(1, b"1", lake.base.clone());
     let name = manifest.name();
-    lake.lake.create(&path::bank(&name, "slow"), Bytes::from_static(b"7")).await.unwrap();
+    let file = format!("{}/{}", path::generation(&name), path::SLOW_FILE);
+    lake.lake.create(&file, Bytes::from_static(b"7")).await.unwrap();
     lake.lake.create_json(&path::manifest(&name), &manifest).await.unwrap();
     let refused = tried(&lake, &name, &[]).await.unwrap();
     assert!(matches!(refused, PrepareError::Fetch(_)));
@@ -83,7 +84,7 @@ async fn a_tensor_that_the_manifest_does_not_list_is_refused() {
     let lake = TestLake::new().await;
     let mut manifest = TestLake::manifest(1, b"1", lake.base.clone());
     manifest.tensors[0].shape = vec![2];
-    let files = [(super::prepare::SLOW_FILE.to_owned(), Bytes::from_static(b"1"))];
+    let files = [(path::SLOW_FILE.to_owned(), Bytes::from_static(b"1"))];
     let name = lake.lake.generations().publish(&manifest, &files).await.unwrap();
     let refused = tried(&lake, &name, &[]).await.unwrap();
     assert!(matches!(&refused, PrepareError::Tensor { tensor, .. } if tensor == "digit"), "{refused}");

@@ -88,7 +88,7 @@ async fn refused_generations_are_reported_and_never_served() {
 async fn a_generation_of_another_base_is_refused() {
     let bench = Bench::start().await;
     let manifest = TestLake::manifest(1, b"1", Sha256Hex::of(b"another base"));
-    let files = [("banks/slow.safetensors".to_owned(), bytes::Bytes::from_static(b"1"))];
+    let files = [(nocturne_wire::path::SLOW_FILE.to_owned(), bytes::Bytes::from_static(b"1"))];
     let name = bench.lake.lake.generations().publish(&manifest, &files).await.unwrap();
     bench.lake.promote(&name).await;
     let status = bench.running.nudge().await.unwrap();
