@@ -15,6 +15,7 @@ mod curate;
 mod dead_letters;
 mod decode;
 mod error;
+mod late;
 mod metrics;
 mod parquet_file;
 mod rows;
@@ -30,6 +31,7 @@ pub use curate::{Curated, CuratedRow, Resources, curate, curated_rows, read_cura
 pub use dead_letters::{DeadLetter, read_dead_letters, seal_dead_letters};
 pub use decode::{Decoded, decode, feedback_from_avro, interactions_from_avro};
 pub use error::ColumnsError;
+pub use late::{take_rows, unmatched};
 pub use metrics::{MetricRow, read_metrics, write_metrics};
 pub use rows::{feedback, interactions};
 pub use seal::{open_batch, read_batch, read_footer, seal};

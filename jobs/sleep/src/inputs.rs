@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use nocturne_columns::{Curated, CuratedRow, RecordBatch, Resources, curate, curated_rows, open_batch, write_curated};
+use nocturne_columns::{
+    Curated, CuratedRow, RecordBatch, Resources, curate, curated_rows, open_batch, take_rows, unmatched, write_curated,
+};
+use nocturne_kit::telemetry::chain;
 use nocturne_lake::Lake;
 use nocturne_model::{
     Banks, Base, Weights,
@@ -12,7 +15,7 @@ use nocturne_model::{
 use nocturne_wire::{
     GenerationName, Topic,
     path::{self, SLOW_FILE},
-    plan::NightPlan,
+    plan::{NightPlan, PlannedBatch},
 };
 
 use crate::{error::SleepError, rehearsal::Rehearsal};
@@ -70,15 +73,14 @@ async fn slow_tensors(lake: &Lake, plan: &NightPlan, name: &GenerationName) -> R
 pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<(Vec<CuratedRow>, Curated), SleepError> {
     let (mut interactions, mut feedback): (Vec<RecordBatch>, Vec<RecordBatch>) = (Vec::new(), Vec::new());
     for planned in &plan.batches {
-        let failed = |source| SleepError::Lake { doing: "read a planned batch", source };
-        let bytes = lake.batches().get(&planned.name).await.map_err(failed)?;
-        let failed = |source| SleepError::Batch { batch: path::batch(&planned.name), source };
-        let (_, rows) = open_batch(&planned.name, &bytes).map_err(failed)?;
+        let rows = batch(lake, planned).await?;
         match planned.name.topic {
             Topic::Interactions => interactions.push(rows),
             Topic::Feedback => feedback.push(rows),
         }
     }
+    let late = late_verdicts(lake, plan, &interactions, &feedback).await?;
+    interactions.extend(late);
     let failed = |source| SleepError::Columns { doing: "curate the planned batches", source };
     let curated = curate(interactions, feedback, &plan.curation, &Resources::default()).await.map_err(failed)?;
     let rows = curated_rows(&curated.rows).map_err(failed)?;
@@ -86,4 +88,45 @@ pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<(Vec<CuratedRo
     let failed = |source| SleepError::Lake { doing: "write the curated rows", source };
     lake.nights().put(&plan.night, "curated.parquet", bytes).await.map_err(failed)?;
     Ok((rows, curated))
+}
+
+async fn batch(lake: &Lake, planned: &PlannedBatch) -> Result<RecordBatch, SleepError> {
+    let failed = |source| SleepError::Lake { doing: "read a planned batch", source };
+    let bytes = lake.batches().get(&planned.name).await.map_err(failed)?;
+    let name = planned.name;
+    let opened = tokio::task::spawn_blocking(move || open_batch(&name, &bytes)).await.map_err(|_| SleepError::Panicked)?;
+    let (_, rows) = opened.map_err(|source| SleepError::Batch { batch: path::batch(&name), source })?;
+    Ok(rows)
+}
+
+/// The rows of earlier nights that the planned feedback is about. A batch that is gone or damaged by now is passed over: what it taught was learned.
+async fn late_verdicts(
+    lake: &Lake,
+    plan: &NightPlan,
+    interactions: &[RecordBatch],
+    feedback: &[RecordBatch],
+) -> Result<Vec<RecordBatch>, SleepError> {
+    let failed = |source| SleepError::Columns { doing: "find what late feedback is about", source };
+    let mut wanted = unmatched(interactions, feedback).map_err(failed)?;
+    let mut found = Vec::new();
+    for planned in &plan.earlier {
+        if wanted.is_empty() {
+            break;
+        }
+        match batch(lake, planned).await {
+            Ok(rows) => {
+                let rows = take_rows(&rows, &mut wanted).map_err(failed)?;
+                if rows.num_rows() > 0 {
+                    found.push(rows);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(batch = path::batch(&planned.name), error = chain(&error), "late feedback may be about it")
+            }
+        }
+    }
+    if !wanted.is_empty() {
+        tracing::info!(verdicts = wanted.len(), "feedback is about interactions that the plan does not reach");
+    }
+    Ok(found)
 }

@@ -97,6 +97,9 @@ pub struct NightPlan {
     pub parent: GenerationName,
     /// The batches to read.
     pub batches: Vec<PlannedBatch>,
+    /// Interactions that earlier nights have read, the newest first: of these only what the planned feedback is about is read again, because verdicts come
+    /// when people find the time.
+    pub earlier: Vec<PlannedBatch>,
     /// Questions that must never be trained on: SHA-256 of their normalized text. A measure that is trained on measures nothing.
     pub held_out: Vec<Sha256Hex>,
     /// Seed of everything random.

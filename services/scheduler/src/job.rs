@@ -9,7 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use nocturne_kit::{Clock, Shutdown, telemetry::chain};
-use nocturne_lake::Lake;
+use nocturne_lake::{Lake, LakeError};
 use nocturne_wire::{
     NightId,
     night::{CurationCounts, NightReport, Outcome},
@@ -66,8 +66,8 @@ impl Job {
         };
         match self.lake.nights().report(&night).await {
             Ok(Some(report)) => report,
-            Ok(None) => self.report_failure(problem).await,
-            Err(error) => self.report_failure(format!("{problem}; reading its report: {}", chain(&error))).await,
+            Ok(None) => self.report_in_its_place(problem).await,
+            Err(error) => self.report_in_its_place(format!("{problem}; reading its report: {}", chain(&error))).await,
         }
     }
 
@@ -140,11 +140,14 @@ impl Job {
         }
     }
 
-    async fn report_failure(&self, error: String) -> NightReport {
-        tracing::error!(night = %self.plan.night, error, "the night failed");
-        let report = failure(&self.plan, self.clock.now(), error);
+    async fn report_in_its_place(&self, error: String) -> NightReport {
+        tracing::error!(night = %self.plan.night, error, "the night left no report");
+        let report = unreported(&self.lake, &self.plan, self.clock.now(), error.clone()).await.unwrap_or_else(|reading| {
+            tracing::error!(night = %self.plan.night, error = chain(&reading), "what the night left cannot be read");
+            report_of(&self.plan, self.clock.now(), Outcome::Failed { error })
+        });
         if let Err(error) = self.lake.nights().write_report(&report).await {
-            tracing::error!(night = %self.plan.night, error = chain(&error), "the failed night's report cannot be written");
+            tracing::error!(night = %self.plan.night, error = chain(&error), "the night's report cannot be written");
         }
         report
     }
@@ -184,13 +187,36 @@ fn tail_of(kept: &Mutex<Vec<u8>>) -> String {
     String::from_utf8_lossy(&kept).trim().to_owned()
 }
 
-/// The report of a night that left none.
-pub(crate) fn failure(plan: &NightPlan, now: Timestamp, error: String) -> NightReport {
+/// The report of a night that left none. What it published it has published, and its batches are learned: a night may be killed between its manifest and its
+/// report.
+async fn unreported(lake: &Lake, plan: &NightPlan, now: Timestamp, error: String) -> Result<NightReport, LakeError> {
+    let outcome = published(lake, plan).await?.unwrap_or(Outcome::Failed { error });
+    let gates = lake.nights().gates(&plan.night).await?.unwrap_or_default();
+    Ok(NightReport { gates, ..report_of(plan, now, outcome) })
+}
+
+/// What a night published, and whether it got to promote it.
+async fn published(lake: &Lake, plan: &NightPlan) -> Result<Option<Outcome>, LakeError> {
+    for generation in lake.generations().list().await?.into_iter().rev() {
+        let manifest = match lake.generations().manifest(&generation).await {
+            Err(error) if error.is_damage() => continue,
+            manifest => manifest?,
+        };
+        if manifest.night.as_ref() == Some(&plan.night) {
+            let entries = lake.ledger(&plan.channel).read().await?;
+            let promoted = entries.iter().any(|entry| entry.night.as_ref() == Some(&plan.night));
+            return Ok(Some(Outcome::Published { generation, promoted }));
+        }
+    }
+    Ok(None)
+}
+
+pub(crate) fn report_of(plan: &NightPlan, now: Timestamp, outcome: Outcome) -> NightReport {
     NightReport {
         night: plan.night.clone(),
         started: plan.created,
         ended: now,
-        outcome: Outcome::Failed { error },
+        outcome,
         phases: Vec::new(),
         curation: CurationCounts::default(),
         sessions: 0,
@@ -210,7 +236,7 @@ pub(crate) fn failure(plan: &NightPlan, now: Timestamp, error: String) -> NightR
 }
 
 /// Ends the nights that an earlier process planned and did not end, so that their batches are read by the next one.
-pub(crate) async fn end_interrupted(lake: &Lake, now: Timestamp) -> Result<Vec<NightId>, nocturne_lake::LakeError> {
+pub(crate) async fn end_interrupted(lake: &Lake, now: Timestamp) -> Result<Vec<NightId>, LakeError> {
     let mut ended = Vec::new();
     for night in lake.nights().list().await? {
         match lake.nights().report(&night).await {
@@ -227,7 +253,8 @@ pub(crate) async fn end_interrupted(lake: &Lake, now: Timestamp) -> Result<Vec<N
             Err(error) if error.is_not_found() => continue,
             plan => plan?,
         };
-        let report = failure(&plan, now, "the process that ran the night stopped before it ended; run it again".to_owned());
+        let error = "the process that ran the night stopped before it ended; run it again".to_owned();
+        let report = unreported(lake, &plan, now, error).await?;
         match lake.nights().write_report(&report).await {
             Err(error) if !error.is_already_exists() => return Err(error),
             _ => ended.push(night),

@@ -101,6 +101,7 @@ pub fn plan_night(inputs: &PlanInputs) -> Result<NightPlan, NothingToDo> {
         zero: zero.clone(),
         parent: head.generation.clone(),
         batches,
+        earlier: earlier_batches(inputs),
         held_out: request.held_out.clone(),
         seed: request.seed.unwrap_or(settings.seed),
         curation: settings.curation.clone(),
@@ -109,9 +110,36 @@ pub fn plan_night(inputs: &PlanInputs) -> Result<NightPlan, NothingToDo> {
     })
 }
 
-/// The batches that no night has read, up to where they are known to end, in the order of partitions and offsets. Where a batch
-/// ends is where the next one begins.
+/// The batches that no night has read, in the order of partitions and offsets.
 fn new_batches(inputs: &PlanInputs) -> Vec<PlannedBatch> {
+    let mut batches = known_batches(inputs);
+    batches.retain(|batch| !is_read(inputs, batch));
+    batches
+}
+
+/// The newest interactions that earlier nights have read, newest first, when there is feedback to be about them.
+fn earlier_batches(inputs: &PlanInputs) -> Vec<PlannedBatch> {
+    let known = known_batches(inputs);
+    if !known.iter().any(|batch| batch.name.topic == Topic::Feedback && !is_read(inputs, batch)) {
+        return Vec::new();
+    }
+    let mut partitions: BTreeMap<Partition, Vec<PlannedBatch>> = BTreeMap::new();
+    for batch in known.into_iter().filter(|batch| batch.name.topic == Topic::Interactions && is_read(inputs, batch)) {
+        partitions.entry(batch.name.partition).or_default().push(batch);
+    }
+    let newest = |batches: &Vec<PlannedBatch>| batches.len().saturating_sub(inputs.settings.late_feedback_batches as usize);
+    let mut earlier: Vec<PlannedBatch> = partitions.values().flat_map(|batches| &batches[newest(batches)..]).copied().collect();
+    earlier.sort_by_key(|batch| (std::cmp::Reverse(batch.name.first), batch.name.partition));
+    earlier
+}
+
+fn is_read(inputs: &PlanInputs, batch: &PlannedBatch) -> bool {
+    let BatchName { topic, partition, first } = batch.name;
+    inputs.read_to.get(&(topic, partition)).is_some_and(|read_to| first < *read_to)
+}
+
+/// All batches up to where they are known to end, in the order of partitions and offsets. Where a batch ends is where the next one begins.
+fn known_batches(inputs: &PlanInputs) -> Vec<PlannedBatch> {
     let mut partitions: BTreeMap<(Topic, Partition), Vec<Offset>> = BTreeMap::new();
     for name in &inputs.sealed {
         partitions.entry((name.topic, name.partition)).or_default().push(name.first);
@@ -119,7 +147,6 @@ fn new_batches(inputs: &PlanInputs) -> Vec<PlannedBatch> {
     let mut batches = Vec::new();
     for ((topic, partition), mut firsts) in partitions {
         let Some(&end) = inputs.sealed_to.get(&(topic, partition)) else { continue };
-        let from = inputs.read_to.get(&(topic, partition)).copied().unwrap_or(Offset(0));
         firsts.retain(|first| *first < end);
         firsts.sort_unstable();
         let ends = firsts.iter().copied().skip(1).chain([end]);
@@ -127,7 +154,6 @@ fn new_batches(inputs: &PlanInputs) -> Vec<PlannedBatch> {
             firsts
                 .iter()
                 .zip(ends)
-                .filter(|(first, _)| **first >= from)
                 .map(|(&first, next)| PlannedBatch { name: BatchName { topic, partition, first }, last: Offset(next.0 - 1) }),
         );
     }
@@ -199,6 +225,21 @@ mod tests {
         let request = NightRequest { held_out: held_out.clone(), seed: Some(9), promote: Some(false) };
         let plan = plan_night(&PlanInputs { request, ..inputs() }).expect("something to do");
         assert_eq!((plan.held_out, plan.seed, plan.promote), (held_out, 9, false));
+    }
+
+    #[test]
+    fn late_feedback_brings_the_newest_of_what_was_read_before() {
+        assert!(plan_night(&inputs()).expect("something to do").earlier.is_empty(), "there is no feedback");
+        let key = (Topic::Feedback, Partition(0));
+        let mut late = inputs();
+        late.sealed.push(batch(key, 0));
+        late.sealed_to.insert(key, Offset(3));
+        let ranges = |plan: NightPlan| plan.earlier.iter().map(|b| (b.name.first.0, b.last.0)).collect::<Vec<_>>();
+        assert_eq!(ranges(plan_night(&late).expect("something to do")), [(10, 19), (0, 9)]);
+        late.settings.late_feedback_batches = 1;
+        assert_eq!(ranges(plan_night(&late).expect("something to do")), [(10, 19)]);
+        late.read_to.insert(key, Offset(3));
+        assert!(plan_night(&late).expect("something to do").earlier.is_empty(), "the feedback was read before");
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct NightSettings {
     pub deadline_grace_seconds: u32,
     /// Whether the next night reads the batches of a rejected one again. Off, one bad day cannot stop all later learning.
     pub reread_rejected: bool,
+    /// Batches of a partition that earlier nights have read and that new feedback may be about: how far back a late verdict reaches.
+    pub late_feedback_batches: u32,
     /// When nights run.
     pub schedule: ScheduleSettings,
     /// Curation.
@@ -59,6 +61,7 @@ impl Default for NightSettings {
             deadline_minutes: 120,
             deadline_grace_seconds: 600,
             reread_rejected: false,
+            late_feedback_batches: 32,
             schedule: ScheduleSettings::default(),
             curation: CurationSettings::default(),
             gates: GateSettings::default(),

@@ -71,6 +71,27 @@ impl World {
         self.lake.create(&path::batch(&name), "rows").await.expect("sealed");
     }
 
+    /// Publishes generation 1 as what this night trained.
+    async fn publish(&self, night: &NightId) -> GenerationName {
+        let zero = self.lake.generations().find(Generation::ZERO).await.expect("listed").expect("seeded");
+        let zero = self.lake.generations().manifest(&zero).await.expect("read");
+        let manifest = Manifest { number: Generation(1), night: Some(night.clone()), parent: Some(zero.name()), ..zero };
+        self.lake.generations().publish(&manifest, &[]).await.expect("published")
+    }
+
+    async fn publish_and_promote(&self, night: &NightId) {
+        let generation = self.publish(night).await;
+        self.move_to(generation, LedgerAction::Promote).await;
+    }
+
+    async fn move_to(&self, generation: GenerationName, action: LedgerAction) {
+        let ledger = self.lake.ledger(PRODUCTION);
+        let head = ledger.head().await.expect("read").expect("begun");
+        let (actor, reason) = ("test".to_owned(), "a test".to_owned());
+        let draft = LedgerDraft { action, generation, time: noon(), actor, reason, night: None };
+        ledger.append(&draft, Expect::Head(head.sequence)).await.expect("moved");
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -85,7 +106,7 @@ impl World {
 
     /// The report and the event that a script moves into the night's folder.
     fn leave(&self, night: &NightId, outcome: Outcome) {
-        let report = NightReport { outcome, ..crate::job::failure(&plan_of(night), noon(), String::new()) };
+        let report = crate::job::report_of(&plan_of(night), noon(), outcome);
         let event =
             NightEvent { sequence: 0, time: noon(), phase: Phase::Train, done: 3, total: 9, message: "training".to_owned() };
         std::fs::write(self.file("report.json"), serde_json::to_vec(&report).expect("JSON")).expect("written");
@@ -127,6 +148,7 @@ fn plan_of(night: &NightId) -> nocturne_wire::plan::NightPlan {
         zero: GenerationName::new(Generation::ZERO, &Sha256Hex::of(b"0")),
         parent: GenerationName::new(Generation::ZERO, &Sha256Hex::of(b"0")),
         batches: Vec::new(),
+        earlier: Vec::new(),
         held_out: Vec::new(),
         seed: 1,
         curation: Default::default(),

@@ -41,6 +41,7 @@ async fn a_job_finds_lake_and_plan_by_the_plans_location() {
         zero: generation(0),
         parent: generation(0),
         batches: Vec::new(),
+        earlier: Vec::new(),
         held_out: Vec::new(),
         seed: 7,
         curation: CurationSettings::default(),

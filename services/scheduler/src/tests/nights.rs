@@ -6,7 +6,7 @@ use super::*;
 use crate::{NightRequest, NothingToDo, RunError, ScheduleSettings};
 
 fn published() -> Outcome {
-    Outcome::Published { generation: GenerationName::new(Generation(1), &Sha256Hex::of(b"1")), promoted: true }
+    Outcome::Published { generation: GenerationName::new(Generation(1), &Manifest::content_of(&[])), promoted: true }
 }
 
 fn off() -> NightSettings {
@@ -45,8 +45,27 @@ async fn a_night_is_planned_run_followed_and_reported_and_the_next_one_reads_wha
     assert_eq!(report.outcome, published());
     assert_eq!(running.handle.progress().borrow().last.as_ref().map(|last| &last.report), Some(&report));
 
+    world.publish_and_promote(&night).await;
     let refused = in_time(running.handle.run_now(NightRequest::default())).await.expect_err("nothing new");
     assert!(matches!(refused, RunError::NothingToDo(NothingToDo::NothingNew)), "{refused}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_rolled_back_is_learned_again() {
+    let world = World::new().await;
+    world.seal(0).await;
+    let night = night_at("20261120T120000Z");
+    world.leave(&night, published());
+    let running = world.start(off(), world.script(LEAVE), 5).await;
+    in_time(running.handle.run_now(NightRequest::default())).await.expect("started");
+    in_time(running.handle.wait(&night)).await.expect("reported");
+    world.publish_and_promote(&night).await;
+    let zero = world.lake.generations().find(Generation::ZERO).await.expect("listed").expect("seeded");
+    world.move_to(zero, LedgerAction::Rollback).await;
+    world.clock.set(noon() + jiff::SignedDuration::from_secs(1));
+    let again = in_time(running.handle.run_now(NightRequest::default())).await.expect("started again");
+    assert_eq!(world.lake.nights().plan(&again).await.expect("written").batches.len(), 1);
     running.stop().await;
 }
 
@@ -158,6 +177,18 @@ async fn a_night_that_an_earlier_process_left_is_ended_at_the_start() {
     let running = world.start(off(), world.script("exit 1"), 5).await;
     let report = world.lake.nights().report(&night).await.expect("readable").expect("written");
     assert!(failed(&report).contains("stopped before it ended"), "{}", failed(&report));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_night_that_published_and_left_no_report_has_published() {
+    let world = World::new().await;
+    let night = night_at("20261119T030000Z");
+    world.lake.nights().write_plan(&plan_of(&night)).await.expect("written");
+    let generation = world.publish(&night).await;
+    let running = world.start(off(), world.script("exit 1"), 5).await;
+    let report = world.lake.nights().report(&night).await.expect("readable").expect("written");
+    assert_eq!(report.outcome, Outcome::Published { generation, promoted: false });
     running.stop().await;
 }
 
