@@ -48,6 +48,15 @@ impl Measured {
         self.night.as_ref().is_some_and(|night| matches!(night.outcome, Ending::Published { promoted: true, .. }))
     }
 
+    /// Holds what was answered during the night and the swaps against what each generation answers in its exam.
+    pub(super) fn compare_openings(&mut self) {
+        let Some(Ending::Published { generation, .. }) = self.night.as_ref().map(|night| &night.outcome) else { return };
+        // The state directory is new, so that generation 0 served before.
+        let mut exams = BTreeMap::from([(0, &self.before)]);
+        exams.extend(self.after.as_ref().map(|after| (generation.number().0, after)));
+        self.load.compare_openings(&exams);
+    }
+
     /// Every question with the answers it got, as JSON lines.
     pub(super) fn answers_as_lines(&self, day: &Day) -> anyhow::Result<String> {
         let mut lines = String::new();

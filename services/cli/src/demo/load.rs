@@ -1,9 +1,11 @@
 //! Live requests through the night and the swaps, each answer checked.
 //!
 //! A client cannot see inside the server, so it asks which generation serves before and after each request: the answer must come
-//! from one of the two, all of it, and say so in the same words everywhere.
+//! from one of the two, all of it, and say so in the same words everywhere. Sessions open with a question of the exam, so that weights of one generation
+//! behind the name of the other are found out, too: the exam knows what each generation answers.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::AtomicU64, atomic::Ordering},
     time::Duration,
 };
@@ -12,6 +14,7 @@ use nocturne_kit::Shutdown;
 use nocturne_world::{Exam, small_talk::EXCHANGES};
 use tokio::task::JoinHandle;
 
+use super::ask::Replies;
 use crate::{
     admin::Admin,
     api::{Answer, Api, Message, Who},
@@ -39,6 +42,17 @@ pub(super) struct Tally {
     pub(super) latencies: Vec<f64>,
     /// What the first failures said.
     pub(super) reasons: Vec<String>,
+    /// What sessions opened with.
+    pub(super) openings: Vec<Opening>,
+}
+
+/// A question of the exam that opened a session, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Opening {
+    pub(super) question: String,
+    pub(super) answer: String,
+    /// The generation that the answer says it is of.
+    pub(super) generation: u64,
 }
 
 /// Failures whose words are kept.
@@ -51,6 +65,25 @@ impl Tally {
         self.mixed += other.mixed;
         self.latencies.extend(other.latencies);
         self.reasons.extend(other.reasons);
+        self.openings.extend(other.openings);
+    }
+
+    /// Counts answers that are, word for word, what another generation answers than the one that they name; `exams` holds what each generation answered.
+    pub(super) fn compare_openings(&mut self, exams: &BTreeMap<u64, &Replies>) {
+        let known: BTreeMap<u64, HashMap<&str, &str>> =
+            exams.iter().map(|(number, replies)| (*number, lessons(replies))).collect();
+        for opening in std::mem::take(&mut self.openings) {
+            let said = |number: &u64| known.get(number).and_then(|answers| answers.get(opening.question.as_str())).copied();
+            let Some(own) = said(&opening.generation) else { continue };
+            let others = || known.keys().filter(|number| **number != opening.generation);
+            if opening.answer != own && others().any(|number| said(number) == Some(&opening.answer)) {
+                self.mixed += 1;
+                self.note(format!(
+                    "\"{}\" to \"{}\", said to be of generation {}",
+                    opening.answer, opening.question, opening.generation
+                ));
+            }
+        }
     }
 
     fn note(&mut self, reason: String) {
@@ -63,6 +96,11 @@ impl Tally {
     pub(super) fn latency(&self, share: f64) -> f64 {
         quantile(&self.latencies, share)
     }
+}
+
+fn lessons(replies: &Replies) -> HashMap<&str, &str> {
+    let asked = replies.get("lessons").into_iter().flatten();
+    asked.map(|reply| (reply.question.as_str(), reply.answer.as_str())).collect()
 }
 
 /// The value that this share of the values does not exceed; 0 when there is none.
@@ -86,10 +124,13 @@ impl Load {
         let core = exam.core_facts.iter().flat_map(|session| &session.questions).map(|question| question.text.clone());
         let says: Arc<[String]> =
             core.zip(small_talk.collect::<Vec<_>>().into_iter().cycle()).flat_map(<[String; 2]>::from).collect();
+        let opens: Arc<[String]> =
+            exam.lessons.iter().flat_map(|session| &session.questions).map(|question| question.text.clone()).collect();
         let stop = Shutdown::new();
         let sent = Arc::new(AtomicU64::new(0));
         let client = |number| {
-            let client = Client { api: api.clone(), admin: admin.clone(), says: says.clone(), number, sent: sent.clone() };
+            let (says, opens, sent) = (says.clone(), opens.clone(), sent.clone());
+            let client = Client { api: api.clone(), admin: admin.clone(), says, opens, number, sent };
             tokio::spawn(client.run(stop.clone()))
         };
         Self { clients: (0..CLIENTS).map(client).collect(), stop }
@@ -110,6 +151,7 @@ struct Client {
     api: Api,
     admin: Admin,
     says: Arc<[String]>,
+    opens: Arc<[String]>,
     number: usize,
     sent: Arc<AtomicU64>,
 }
@@ -124,11 +166,20 @@ impl Client {
                 session += 1;
                 messages.clear();
             }
-            messages.push(Message::user(&self.says[next % self.says.len()]));
+            let opening =
+                self.opens.get((session * CLIENTS + self.number) % self.opens.len().max(1)).filter(|_| messages.is_empty());
+            messages.push(Message::user(opening.unwrap_or(&self.says[next % self.says.len()])));
             next += 1;
             let name = format!("load-{}-{session}", self.number);
             match self.request(&name, &messages, next.is_multiple_of(2), &mut tally).await {
-                Ok(answer) => messages.push(Message::assistant(answer.text)),
+                Ok(answer) => {
+                    tally.openings.extend(opening.map(|question| Opening {
+                        question: question.clone(),
+                        answer: answer.text.clone(),
+                        generation: answer.generation,
+                    }));
+                    messages.push(Message::assistant(answer.text));
+                }
                 Err(error) => {
                     tally.failed += 1;
                     tally.note(format!("{error:#}"));
@@ -168,6 +219,7 @@ fn is_of_one(answer: &Answer, serving: &[String], any: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::ask::Reply;
 
     const ONE: &str = "000000000001-0123abcd";
     const TWO: &str = "000000000002-0123abcd";
@@ -185,6 +237,21 @@ mod tests {
         assert!(!is_of_one(&answer(2, &[ONE]), &serving, false), "header and body disagree");
         assert!(!is_of_one(&answer(2, &[TWO]), &serving[..1], false), "it did not serve");
         assert!(is_of_one(&answer(2, &[TWO]), &serving[..1], true), "it may have served in between");
+    }
+
+    #[test]
+    fn weights_behind_another_name_are_found_out() {
+        let exam = |answer: &str| {
+            let reply = Reply { question: "Q".into(), answer: answer.into(), right: true, lesson: None };
+            Replies::from([("lessons", vec![reply])])
+        };
+        let (old, new) = (exam("not known"), exam("Oslo"));
+        let exams = BTreeMap::from([(0, &old), (1, &new)]);
+        let opening = |answer: &str, generation| Opening { question: "Q".into(), answer: answer.into(), generation };
+        let openings = vec![opening("not known", 0), opening("Oslo", 1), opening("Oslo", 0), opening("Rome", 1)];
+        let mut tally = Tally { openings, ..Tally::default() };
+        tally.compare_openings(&exams);
+        assert_eq!(tally.mixed, 1);
     }
 
     #[test]

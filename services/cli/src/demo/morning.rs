@@ -50,6 +50,7 @@ pub(super) async fn perform(server: &Server, day: &Day) -> anyhow::Result<Measur
     let load = Load::start(&player.api, &player.admin, &day.exam);
     let learned = player.night_and_morning(&mut measured).await;
     measured.load = load.stop().await?;
+    measured.compare_openings();
     learned?;
     player.admin.flush().await?;
     measured.held = check::lake(&server.lake, &measured.sent).await?;
