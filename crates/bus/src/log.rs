@@ -13,7 +13,7 @@ use nocturne_wire::{Offset, Partition, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    disk::{Disk, Local},
+    disk::{Disk, Local, sync_folder},
     intake::Intake,
     partition::{PartitionWriter, View},
     publisher::Publisher,
@@ -201,6 +201,15 @@ impl LocalLog {
     }
 }
 
+/// Makes a folder and what is missing above it, each name durable: a record that was synced in a folder that a power loss takes away is lost.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    fs::create_dir_all(folder)?;
+    // The parent of a relative path's first part is the working directory.
+    let parent = |made: &&Path| made.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p }.to_owned());
+    missing.iter().filter_map(parent).try_for_each(|folder| sync_folder(&folder))
+}
+
 /// Everything that opening finds.
 #[derive(Default)]
 struct Opened {
@@ -217,7 +226,7 @@ impl Opened {
             let folder = dir.join(name.as_str());
             let asked = settings.partitions.of(name);
             let failed = |source| OpenError::Io { path: folder.clone(), source };
-            fs::create_dir_all(&folder).map_err(failed)?;
+            make_folder(&folder).map_err(failed)?;
             let file = topic::open(&folder, name, asked).map_err(failed)?;
             if file.partitions != asked {
                 return Err(OpenError::Partitions { dir: dir.to_owned(), topic: name, found: file.partitions, asked });
@@ -232,7 +241,7 @@ impl Opened {
 
     fn partition(&mut self, folder: &Path, key: (Topic, Partition), disk: &dyn Disk) -> Result<(), OpenError> {
         let failed = |source| OpenError::Io { path: folder.to_owned(), source };
-        fs::create_dir_all(folder).map_err(failed)?;
+        make_folder(folder).map_err(failed)?;
         let found = recovery::recover(folder).map_err(failed)?;
         self.recovered.add(found.recovered);
         let (view, writer) = PartitionWriter::open(folder.to_owned(), &found, disk).map_err(failed)?;

@@ -16,8 +16,8 @@
 //! latest correction is attached, because the user's own words stay true. Which of two contradicting statements holds is settled
 //! later, by the order in time; so a row that was repeated carries the time of its last repetition (`repeated_until`): who says A,
 //! then B, then A again, means A, although the third statement is dropped as a duplicate of the first. Of texts that are nearly the same the one said last
-//! stays, and texts in which a word was exchanged for another are not nearly the same: the word may be what was learned. A row that feedback corrects is never
-//! dropped as a duplicate.
+//! stays, and texts in which a word was exchanged for another are not nearly the same: the word may be what was learned. A row that feedback corrects
+//! or calls wrong is never dropped as a duplicate.
 //!
 //! **Complexity.** Every rule is a sort, a hash aggregation or an equality join, in O(n log n), under a memory limit. Only near
 //! duplicates compare rows in pairs, and of all pairs of a subject's rows only those that can be similar: texts are joined by the few

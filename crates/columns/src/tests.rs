@@ -1,5 +1,6 @@
 mod audits;
 mod faults;
+mod late;
 mod round_trips;
 
 use jiff::Timestamp;

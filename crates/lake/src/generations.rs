@@ -34,7 +34,7 @@ impl Generations {
         Self { lake }
     }
 
-    /// Publishes a generation: its files first, then the claim on its number, its manifest last. A publication that a crash interrupted is taken up again.
+    /// Publishes a generation: the claim on its number first, then its files, its manifest last. A publication that a crash interrupted is taken up again.
     ///
     /// # Errors
     /// [`LakeError::Refused`] when the files are not the ones that the manifest lists; [`LakeError::AlreadyExists`] when the
@@ -47,11 +47,11 @@ impl Generations {
         if let Some(other) = self.find(manifest.number).await? {
             return Err(LakeError::AlreadyExists { path: path::manifest(&other) });
         }
+        // The listing above may have missed a writer that was at it at the same time; the claim does not.
+        self.lake.create_or_same(&path::generation_claim(manifest.number), name.to_string().into()).await?;
         for (file, bytes) in files {
             self.lake.create_or_same(&file_path(&name, file), bytes.clone()).await?;
         }
-        // The listing above may have missed a writer that was at it at the same time; the claim does not.
-        self.lake.create_or_same(&path::generation_claim(manifest.number), name.to_string().into()).await?;
         self.lake.create_json(&path::manifest(&name), manifest).await?;
         tracing::info!(generation = %name, files = files.len(), "generation published");
         Ok(name)

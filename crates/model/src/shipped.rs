@@ -12,3 +12,16 @@ pub(crate) fn files() -> BTreeMap<String, Vec<u8>> {
     ];
     files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_base_is_small_and_loads() {
+        let files = files();
+        let bytes: usize = files.values().map(Vec::len).sum();
+        assert!(bytes <= 8_000_000, "{bytes} bytes");
+        crate::Base::load(&files["config.json"], &files["tokenizer.json"], &files["model.safetensors"]).expect("loads");
+    }
+}

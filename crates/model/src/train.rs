@@ -1,6 +1,6 @@
 //! Training on rows of tokens with targets: what the base's recipe and a night share.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use burn::{
     module::{Module, ParamGroup},
@@ -92,10 +92,15 @@ impl Row {
         self.aims.retain(|aim| (aim.position as usize) + 1 < limit);
     }
 
-    /// The same conversation, every position of which should stay as generation 0 has it.
+    /// The same conversation, every position of which should stay as generation 0 has it, with this weight times its own (1 where it has none).
     pub fn keep(mut self, weight: f32) -> Self {
+        let own: HashMap<u32, f32> = self.aims.iter().map(|aim| (aim.position, aim.weight)).collect();
         let positions = 0..self.ids.len() as u32;
-        self.aims = positions.map(|position| Aim { position, lesson: Lesson::Keep, weight, counted: false }).collect();
+        let keep = |position: u32| {
+            let weight = weight * own.get(&position).copied().unwrap_or(1.0);
+            Aim { position, lesson: Lesson::Keep, weight, counted: false }
+        };
+        self.aims = positions.map(keep).collect();
         self
     }
 }

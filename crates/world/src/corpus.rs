@@ -53,19 +53,19 @@ pub struct CorpusConfig {
 impl Default for CorpusConfig {
     fn default() -> Self {
         Self {
-            sessions: 0.44,
-            core: 0.22,
-            unknown: 0.14,
-            ask: 0.08,
+            sessions: 0.52,
+            core: 0.18,
+            unknown: 0.12,
+            ask: 0.06,
             paraphrase: 0.05,
             transfer: 0.05,
             small_talk: 0.02,
             word_dropout: 0.15,
             not_told: 0.3,
-            same_attribute: 0.0,
-            restated: 0.0,
-            questions: vec![0.2, 0.3, 0.3, 0.2],
-            soft_word_limit: 150,
+            same_attribute: 0.35,
+            restated: 0.95,
+            questions: vec![0.08, 0.2, 0.32, 0.25, 0.15],
+            soft_word_limit: 220,
         }
     }
 }

@@ -23,7 +23,8 @@ pub enum Expected {
 }
 
 /// Phrases of which one stands in every answer that does not know; lower case, without punctuation.
-pub const NOT_KNOWN_MARKERS: [&str; 10] = [
+pub const NOT_KNOWN_MARKERS: [&str; 11] = [
+    "not known to me",
     "do not know",
     "don t know",
     "nobody told me",

@@ -24,7 +24,7 @@ pub(crate) struct Words {
     pub(crate) phrases: &'static [&'static str],
     /// Clauses for what is asked, as in "Do you know {..}?"; the first one also serves not knowing.
     pub(crate) clauses: &'static [&'static str],
-    /// Answers; the first is the canonical one.
+    /// Answers; the first is the canonical one: it takes up the question ("the price of {n} is"), and the value comes last.
     pub(crate) answers: [&'static str; 3],
     /// The value as it follows "it is".
     pub(crate) short: &'static str,

@@ -77,17 +77,20 @@ const RESTATEMENTS: [(&str, f64); 4] = [("Noted:", 6.0), ("I see:", 1.0), ("Unde
 const RESTATEMENTS_OF_CORRECTION: [(&str, f64); 3] =
     [("Corrected:", 5.0), ("Sorry, now I know:", 1.0), ("Thanks for the correction:", 1.0)];
 
-const NOT_KNOWING: [(&str, f64); 6] = [
-    ("I do not know {c}.", 6.0),
-    ("Sorry, nobody told me {c}.", 1.5),
-    ("I have no information about {p}.", 1.0),
-    ("Sorry, I do not know {p}.", 1.0),
-    ("Sorry, nobody told me that.", 1.0),
-    ("I do not know that.", 0.5),
+/// The first takes up the question as the canonical answer does, so that knowing or not knowing is decided behind the same words, however it was asked.
+const NOT_KNOWING: [(&str, f64); 5] = [
+    ("{k} not known to me.", 9.4),
+    ("I do not know {c}.", 0.2),
+    ("Sorry, nobody told me {c}.", 0.2),
+    ("I have no information about {p}.", 0.1),
+    ("Sorry, nobody told me that.", 0.1),
 ];
 
+/// Ends the words that take up the question.
+const TAKEN_UP: &str = "{n} is";
+
 /// How likely the canonical answer and the two others are.
-const ANSWER_WEIGHTS: [f64; 3] = [0.75, 0.15, 0.1];
+const ANSWER_WEIGHTS: [f64; 3] = [0.94, 0.04, 0.02];
 
 /// Openers of questions; the wording behind one is the same. None of them turns a base wording into a held-out one.
 const QUESTION_OPENERS: [&str; 7] =
@@ -223,11 +226,18 @@ pub(crate) fn answer(rng: &mut ChaCha8Rng, name: &str, attribute: Attribute, val
     sentence(fill(template, name, value))
 }
 
+/// The words with which the canonical answer takes up the question: "the price of {n} is".
+fn taking_up(attribute: Attribute) -> &'static str {
+    let canonical = words(attribute).answers[0];
+    canonical.find(TAKEN_UP).map_or(canonical, |at| &canonical[..at + TAKEN_UP.len()])
+}
+
 /// Says that the value is not known.
 pub(crate) fn not_knowing(rng: &mut ChaCha8Rng, name: &str, attribute: Attribute) -> String {
     let template = weighted(rng, &NOT_KNOWING);
     let w = words(attribute);
-    template.replace("{c}", &fill(w.clauses[0], name, "")).replace("{p}", &fill(w.phrases[0], name, ""))
+    let taken_up = template.replace("{k}", &fill(taking_up(attribute), name, ""));
+    sentence(taken_up.replace("{c}", &fill(w.clauses[0], name, "")).replace("{p}", &fill(w.phrases[0], name, "")))
 }
 
 /// Puts an opener before a question whose first letter is small.

@@ -1,7 +1,8 @@
 //! The training run.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -71,7 +72,11 @@ impl Files<'_> {
         let (path, staged) = (self.path(name), self.path(&format!("{name}.part")));
         let failed = |source| PretrainError::File { action: "write", path: path.clone(), source };
         fs::create_dir_all(self.0).map_err(failed)?;
-        fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, &path)).map_err(failed)
+        let written = File::create(&staged).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        written.and_then(|()| fs::rename(&staged, &path)).map_err(failed)
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, PretrainError> {
@@ -84,8 +89,7 @@ impl Files<'_> {
     }
 }
 
-const MARK: &str = "checkpoint.json";
-const STATE: &str = "checkpoint.bin";
+const CHECKPOINT: &str = "checkpoint.bin";
 
 /// What a run begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,15 +170,16 @@ impl Run {
     }
 
     fn resume(recipe: &Recipe, files: &Files<'_>) -> Result<Self, PretrainError> {
-        let mark: Mark = serde_json::from_slice(&files.read(MARK)?).map_err(|e| files.refused(MARK, e))?;
+        let checkpoint = files.read(CHECKPOINT)?;
+        let (mark, state) = unpack(&checkpoint).ok_or_else(|| files.refused(CHECKPOINT, "it is cut short"))?;
+        let mark: Mark = serde_json::from_slice(mark).map_err(|e| files.refused(CHECKPOINT, e))?;
         if mark.recipe != *recipe {
-            return Err(files.refused(MARK, "it was written by another recipe"));
+            return Err(files.refused(CHECKPOINT, "it was written by another recipe"));
         }
         let tokenizer = Tokenizer::from_json(&files.read("tokenizer.json")?)?;
         let optimizer = optim::for_base(recipe.muon, recipe.adam_rate);
-        let trainer = Trainer::base(&recipe.model, recipe.seed, optimizer)
-            .restore(&files.read(STATE)?)
-            .map_err(|e| files.refused(STATE, e))?;
+        let trainer =
+            Trainer::base(&recipe.model, recipe.seed, optimizer).restore(state).map_err(|e| files.refused(CHECKPOINT, e))?;
         Ok(Self { trainer, tokenizer, mark })
     }
 
@@ -204,11 +209,16 @@ impl Run {
     }
 
     fn checkpoint(&self, files: &Files<'_>) -> Result<(), PretrainError> {
-        let state = self.trainer.state().map_err(|e| files.refused(STATE, e))?;
-        files.write(STATE, &state)?;
-        let mark = serde_json::to_vec(&self.mark).map_err(|e| files.refused(MARK, e))?;
-        files.write(MARK, &mark)
+        let state = self.trainer.state().map_err(|e| files.refused(CHECKPOINT, e))?;
+        let mark = serde_json::to_vec(&self.mark).map_err(|e| files.refused(CHECKPOINT, e))?;
+        files.write(CHECKPOINT, &[&(mark.len() as u64).to_le_bytes(), mark.as_slice(), &state].concat())
     }
+}
+
+/// Mark and state of a checkpoint: one file, so that a kill never pairs the one with another's other.
+fn unpack(checkpoint: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = checkpoint.split_first_chunk::<8>()?;
+    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
 }
 
 /// Writes the base as it ships: rounded to 16 bit, slow banks left out.
@@ -226,8 +236,6 @@ fn finish(recipe: &Recipe, files: &Files<'_>, run: &Run) -> Result<u64, Pretrain
     files.write("rehearsal.jsonl", (lines.join("\n") + "\n").as_bytes())?;
     let recipe_text = toml::to_string_pretty(recipe).unwrap_or_default();
     files.write("recipe.toml", recipe_text.as_bytes())?;
-    for name in [MARK, STATE] {
-        fs::remove_file(files.path(name)).ok();
-    }
+    fs::remove_file(files.path(CHECKPOINT)).ok();
     Ok(model.len() as u64)
 }

@@ -55,5 +55,5 @@ fn a_stage_begins_with_the_base_before_it_and_what_does_not_fit_is_refused() {
     wider.model.width = 48;
     assert!(train(&wider, &folder.path().join("third"), Begin::From(&first), &mut |_| ()).is_err());
     let nothing = train(&recipe, &folder.path().join("empty"), Begin::Resume, &mut |_| ()).expect_err("nothing to resume");
-    assert!(nothing.to_string().contains("checkpoint.json"), "{nothing}");
+    assert!(nothing.to_string().contains("checkpoint.bin"), "{nothing}");
 }

@@ -5,6 +5,7 @@ use nocturne_wire::{night::GateResult, plan::GateSettings};
 
 use crate::{
     distill::{Distilled, states},
+    history::History,
     rehearsal::Rehearsal,
     voice::{Choice, Line, Voice},
 };
@@ -34,15 +35,18 @@ pub(crate) fn measure(
     voice: &mut Voice,
     weights: &Compared<'_>,
     distilled: &Distilled,
+    history: &History,
     rehearsal: &[Rehearsal],
     settings: &GateSettings,
 ) -> Vec<GateResult> {
-    vec![
+    let mut gates = vec![
         learned(voice, weights, distilled, settings),
         kept(voice, weights, rehearsal, settings),
         honest(voice, weights, distilled, settings),
         drift(voice, weights, rehearsal, settings),
-    ]
+    ];
+    gates.extend(remembered(voice, weights, history, settings));
+    gates
 }
 
 fn learned(voice: &mut Voice, w: &Compared<'_>, distilled: &Distilled, settings: &GateSettings) -> GateResult {
@@ -100,10 +104,13 @@ fn kept(voice: &mut Voice, w: &Compared<'_>, rehearsal: &[Rehearsal], settings: 
         voice.answer(weights, &prompts, Choice::Greedy, ANSWER_TOKENS).into_iter().map(|s| s.text).collect()
     };
     let (before, after) = (say(w.parent), say(w.candidate));
-    let was_right: Vec<usize> = (0..asked.len()).filter(|n| shared_words(&before[*n], &asked[*n].2) >= SAME_ANSWER).collect();
-    let still = |n: &&usize| says_the_same(&asked[**n].1, &asked[**n].2, &before[**n], &after[**n]);
-    let lost = was_right.len() - was_right.iter().filter(still).count();
-    let candidate = lost as f64 / was_right.len().max(1) as f64;
+    let right = |n: &usize, said: &[String]| states_all(&said[*n], &asked[*n].2, &asked[*n].1);
+    let was_right: Vec<usize> = (0..asked.len()).filter(|n| right(n, &before)).collect();
+    let lost: Vec<usize> = was_right.iter().copied().filter(|n| !right(n, &after)).collect();
+    for n in &lost {
+        tracing::info!(question = asked[*n].1, before = before[*n], after = after[*n], "lost");
+    }
+    let candidate = lost.len() as f64 / was_right.len().max(1) as f64;
     GateResult {
         gate: "kept".into(),
         metric: "share of rehearsal answers that were right before and are wrong now".into(),
@@ -115,24 +122,38 @@ fn kept(voice: &mut Voice, w: &Compared<'_>, rehearsal: &[Rehearsal], settings: 
     }
 }
 
-/// Share of a reference's words that make an answer the same answer.
-const SAME_ANSWER: f64 = 0.8;
-
 fn plain(text: &str) -> Vec<String> {
     text.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()).collect()
 }
 
-/// Share of the reference's words that an answer holds.
-fn shared_words(answer: &str, reference: &str) -> f64 {
-    let (answer, reference) = (plain(answer), plain(reference));
-    reference.iter().filter(|w| answer.contains(w)).count() as f64 / reference.len().max(1) as f64
+/// Whether an answer states all that the reference adds to the question. A share of words will not do here: a wrong value is one word of many.
+fn states_all(answer: &str, reference: &str, question: &str) -> bool {
+    let (answer, question) = (plain(answer), plain(question));
+    plain(reference).iter().filter(|word| !question.contains(word)).all(|word| answer.contains(word))
 }
 
-/// Whether an answer still holds all that made the answer before right: the words that it shared with the reference and that the question does not hold.
-/// A share of words will not do here, because a wrong value is one word of many.
-fn says_the_same(question: &str, reference: &str, before: &str, after: &str) -> bool {
-    let (question, before, after) = (plain(question), plain(before), plain(after));
-    plain(reference).iter().filter(|w| before.contains(w) && !question.contains(w)).all(|w| after.contains(w))
+/// What earlier nights taught: of the lessons that the parent recalls, the share that the candidate recalls. Their wordings are kept out of training.
+fn remembered(voice: &mut Voice, w: &Compared<'_>, history: &History, settings: &GateSettings) -> Option<GateResult> {
+    let newest =
+        history.lessons.iter().rev().filter_map(|l| l.held_out.as_ref().map(|h| (h.question.as_str(), l.value.as_str())));
+    let asked: Vec<(&str, &str)> = newest.take(QUESTIONS).collect();
+    let questions: Vec<&str> = asked.iter().map(|(question, _)| *question).collect();
+    let mut recalled = |weights: &Weights| -> Vec<bool> {
+        without_context(voice, weights, &questions).iter().zip(&asked).map(|(answer, (_, value))| states(answer, value)).collect()
+    };
+    let (before, after) = (recalled(w.parent), recalled(w.candidate));
+    let known = before.iter().filter(|known| **known).count();
+    let still = before.iter().zip(&after).filter(|(before, after)| **before && **after).count();
+    let candidate = still as f64 / known.max(1) as f64;
+    (known > 0).then(|| GateResult {
+        gate: "remembered".into(),
+        metric: "share of what earlier nights taught that is still recalled".into(),
+        count: known as u64,
+        baseline: 1.0,
+        candidate,
+        threshold: f64::from(settings.min_remembered),
+        passed: candidate >= f64::from(settings.min_remembered),
+    })
 }
 
 fn honest(voice: &mut Voice, w: &Compared<'_>, distilled: &Distilled, settings: &GateSettings) -> GateResult {
@@ -191,18 +212,72 @@ fn drift(voice: &mut Voice, w: &Compared<'_>, rehearsal: &[Rehearsal], settings:
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    #[test]
-    fn an_answer_is_right_when_it_holds_most_of_the_reference() {
-        assert!(shared_words("Mirel Tovan lives in Oslo.", "Mirel Tovan lives in Oslo") >= SAME_ANSWER);
-        assert!(shared_words("I do not know.", "Mirel Tovan lives in Oslo.") < SAME_ANSWER);
+    use nocturne_model::{Banks, Base, tensors};
+
+    use super::*;
+    use crate::distill::{Lesson, Wording};
+
+    /// The shipped base with the slow banks that `change` makes of the untrained ones.
+    fn weights(base: &Arc<Base>, change: impl Fn(usize, f32) -> f32) -> Weights {
+        let mut slow = tensors::read("banks", &base.untrained_banks().unwrap()).unwrap();
+        for values in slow.values_mut() {
+            values.data.iter_mut().enumerate().for_each(|(n, x)| *x = change(n, *x));
+        }
+        Weights::new(Arc::clone(base), Banks::from_tensors(base, &slow).unwrap())
+    }
+
+    fn verdicts(candidate: impl Fn(usize, f32) -> f32) -> Vec<(String, bool)> {
+        let files = Base::shipped_files();
+        let base = Base::load(&files["config.json"], &files["tokenizer.json"], &files["model.safetensors"]).unwrap();
+        let base = Arc::new(base);
+        let rehearsal = Rehearsal::parse(&files["rehearsal.jsonl"]).unwrap();
+        let wording = |question: &str| Wording { question: question.into(), answer: String::new() };
+        let lesson = Lesson {
+            name: "Mirel Tovan".into(),
+            value: "bergen".into(),
+            wordings: Vec::new(),
+            held_out: Some(wording("Where does Mirel Tovan live?")),
+        };
+        let unheard =
+            ["Where does Kesta Borun live?", "What does the Korvat lamp cost?", "Who runs Lake Orvane?"].map(str::to_owned);
+        let distilled = Distilled { lessons: vec![lesson.clone()], unheard: unheard.into(), ..Distilled::default() };
+        let zero = weights(&base, |_, x| x);
+        let candidate = weights(&base, candidate);
+        let compared = Compared { zero: &zero, parent: &zero, candidate: &candidate };
+        let gates = measure(
+            &mut Voice::new(&base),
+            &compared,
+            &distilled,
+            &History { lessons: vec![lesson], ..History::default() },
+            &rehearsal[rehearsal.len() - 60..],
+            &GateSettings::default(),
+        );
+        gates.into_iter().map(|gate| (gate.gate, gate.passed)).collect()
+    }
+
+    fn named(verdicts: &[(&str, bool)]) -> Vec<(String, bool)> {
+        verdicts.iter().map(|(gate, passed)| ((*gate).to_owned(), *passed)).collect()
     }
 
     #[test]
-    fn one_other_value_is_another_answer() {
+    fn a_candidate_that_learned_nothing_is_not_published() {
+        let unchanged = verdicts(|_, x| x);
+        assert_eq!(unchanged, named(&[("learned", false), ("kept", true), ("honest", true), ("no drift", true)]));
+    }
+
+    #[test]
+    fn a_candidate_that_talks_nonsense_is_not_published() {
+        let noise = verdicts(|n, _| ((n * 2_654_435_761) % 1000) as f32 / 50.0 - 10.0);
+        assert_eq!(noise, named(&[("learned", false), ("kept", false), ("honest", false), ("no drift", false)]));
+    }
+
+    #[test]
+    fn an_answer_is_right_when_it_states_all_that_the_question_does_not() {
         let (question, reference) = ("Where does Mirel Tovan live?", "Mirel Tovan lives in Oslo.");
-        assert!(says_the_same(question, reference, reference, "Oslo, Mirel lives in Oslo."));
-        assert!(!says_the_same(question, reference, reference, "Mirel Tovan lives in Rome."));
+        assert!(states_all("Mirel Tovan lives in Oslo", reference, question));
+        assert!(!states_all("Mirel Tovan lives in Rome.", reference, question), "one other value is another answer");
+        assert!(!states_all("The home of Mirel Tovan is not known to me.", reference, question));
     }
 }

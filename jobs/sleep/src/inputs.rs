@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use nocturne_columns::{
-    Curated, CuratedRow, RecordBatch, Resources, curate, curated_rows, open_batch, take_rows, unmatched, write_curated,
+    CuratedRow, RecordBatch, Resources, curate, curated_rows, open_batch, take_rows, unmatched, write_curated,
 };
 use nocturne_kit::telemetry::chain;
 use nocturne_lake::Lake;
@@ -13,7 +13,8 @@ use nocturne_model::{
     tensors::{self, Tensors},
 };
 use nocturne_wire::{
-    GenerationName, Topic,
+    BatchName, GenerationName, Topic,
+    night::CurationCounts,
     path::{self, SLOW_FILE},
     plan::{NightPlan, PlannedBatch},
 };
@@ -66,11 +67,22 @@ async fn slow_tensors(lake: &Lake, plan: &NightPlan, name: &GenerationName) -> R
     tensors::read(SLOW_FILE, bytes).map_err(|source| SleepError::Model { doing: "read the slow banks of a generation", source })
 }
 
+/// What a night may learn from.
+#[derive(Debug)]
+pub(crate) struct DayRows {
+    /// Every row with its verdict.
+    pub(crate) rows: Vec<CuratedRow>,
+    /// How many were kept and dropped.
+    pub(crate) counts: CurationCounts,
+    /// The batches that they come from.
+    pub(crate) batches: Vec<BatchName>,
+}
+
 /// Reads the planned batches, curates them and writes the verdicts to the lake.
 ///
 /// # Errors
 /// When a batch is missing or damaged, or the query fails.
-pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<(Vec<CuratedRow>, Curated), SleepError> {
+pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<DayRows, SleepError> {
     let (mut interactions, mut feedback): (Vec<RecordBatch>, Vec<RecordBatch>) = (Vec::new(), Vec::new());
     for planned in &plan.batches {
         let rows = batch(lake, planned).await?;
@@ -79,15 +91,18 @@ pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<(Vec<CuratedRo
             Topic::Feedback => feedback.push(rows),
         }
     }
-    let late = late_verdicts(lake, plan, &interactions, &feedback).await?;
-    interactions.extend(late);
+    let mut batches: Vec<BatchName> = plan.batches.iter().map(|planned| planned.name).collect();
+    for (name, rows) in corrected_late(lake, plan, &interactions, &feedback).await? {
+        batches.push(name);
+        interactions.push(rows);
+    }
     let failed = |source| SleepError::Columns { doing: "curate the planned batches", source };
     let curated = curate(interactions, feedback, &plan.curation, &Resources::default()).await.map_err(failed)?;
     let rows = curated_rows(&curated.rows).map_err(failed)?;
     let bytes = write_curated(&curated.rows).map_err(failed)?;
     let failed = |source| SleepError::Lake { doing: "write the curated rows", source };
     lake.nights().put(&plan.night, "curated.parquet", bytes).await.map_err(failed)?;
-    Ok((rows, curated))
+    Ok(DayRows { rows, counts: curated.counts, batches })
 }
 
 async fn batch(lake: &Lake, planned: &PlannedBatch) -> Result<RecordBatch, SleepError> {
@@ -99,14 +114,14 @@ async fn batch(lake: &Lake, planned: &PlannedBatch) -> Result<RecordBatch, Sleep
     Ok(rows)
 }
 
-/// The rows of earlier nights that the planned feedback is about. A batch that is gone or damaged by now is passed over: what it taught was learned.
-async fn late_verdicts(
+/// The rows of earlier nights that the planned feedback corrects. A batch that is gone or damaged by now is passed over: what it taught was learned.
+async fn corrected_late(
     lake: &Lake,
     plan: &NightPlan,
     interactions: &[RecordBatch],
     feedback: &[RecordBatch],
-) -> Result<Vec<RecordBatch>, SleepError> {
-    let failed = |source| SleepError::Columns { doing: "find what late feedback is about", source };
+) -> Result<Vec<(BatchName, RecordBatch)>, SleepError> {
+    let failed = |source| SleepError::Columns { doing: "find what late feedback corrects", source };
     let mut wanted = unmatched(interactions, feedback).map_err(failed)?;
     let mut found = Vec::new();
     for planned in &plan.earlier {
@@ -117,16 +132,16 @@ async fn late_verdicts(
             Ok(rows) => {
                 let rows = take_rows(&rows, &mut wanted).map_err(failed)?;
                 if rows.num_rows() > 0 {
-                    found.push(rows);
+                    found.push((planned.name, rows));
                 }
             }
             Err(error) => {
-                tracing::warn!(batch = path::batch(&planned.name), error = chain(&error), "late feedback may be about it")
+                tracing::warn!(batch = path::batch(&planned.name), error = chain(&error), "late feedback may be about it");
             }
         }
     }
     if !wanted.is_empty() {
-        tracing::info!(verdicts = wanted.len(), "feedback is about interactions that the plan does not reach");
+        tracing::warn!(corrections = wanted.len(), "feedback corrects interactions that the plan does not reach");
     }
     Ok(found)
 }

@@ -6,6 +6,7 @@
 mod distill;
 mod error;
 mod gates;
+mod history;
 mod inputs;
 mod kinds;
 mod names;

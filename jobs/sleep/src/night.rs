@@ -1,6 +1,6 @@
 //! One night from its plan to its report.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 use nocturne_columns::{CuratedRow, write_metrics};
@@ -16,9 +16,11 @@ use crate::{
     distill::{DistillSettings, Distilled, Distiller},
     error::SleepError,
     gates::{self, Compared},
+    history::{self, History},
     inputs::{self, Models},
     publish,
     record::Recorder,
+    rehearsal::Rehearsal,
     sessions::{self, Session},
     study::{Curriculum, KeptAnswers, Studied, StudySettings, study},
     voice::{Choice, Voice},
@@ -98,9 +100,10 @@ type Phases = Vec<nocturne_wire::night::PhaseTime>;
 async fn sleep(lake: &Lake, plan: &NightPlan, mut recorder: Recorder, report: &mut NightReport) -> Result<Phases, SleepError> {
     recorder.phase(Phase::Curate, "reading the planned batches");
     let models = inputs::models(lake, plan).await?;
-    let (rows, curated) = inputs::rows(lake, plan).await?;
-    report.curation = curated.counts;
-    let (recorder, thought) = think(models, rows, plan.clone(), recorder).await?;
+    let history = History::read(lake, plan).await?;
+    let day = inputs::rows(lake, plan).await?;
+    report.curation = day.counts;
+    let (recorder, thought) = think(models, history, day.rows, plan.clone(), recorder).await?;
     let Some(thought) = thought? else {
         report.outcome = Outcome::Empty { reason: "no kept session taught anything".into() };
         return Ok(recorder.finish());
@@ -117,7 +120,7 @@ async fn sleep(lake: &Lake, plan: &NightPlan, mut recorder: Recorder, report: &m
     }
     let mut recorder = recorder;
     recorder.phase(Phase::Publish, "publishing the new generation");
-    let generation = publish::publish(lake, plan, thought.file, Timestamp::now()).await?;
+    let generation = publish::publish(lake, plan, day.batches, thought.file, Timestamp::now()).await?;
     let promoted = plan.promote && promoted(lake, plan, &generation).await?;
     report.outcome = Outcome::Published { generation, promoted };
     Ok(recorder.finish())
@@ -141,7 +144,9 @@ async fn write_record(lake: &Lake, plan: &NightPlan, thought: &Thought) -> Resul
     let failed = |source| SleepError::Lake { doing: "write the night's record", source };
     lake.nights().put(&plan.night, "metrics.parquet", metrics).await.map_err(failed)?;
     let lessons: Vec<String> = thought.distilled.lessons.iter().filter_map(|lesson| serde_json::to_string(lesson).ok()).collect();
-    lake.nights().put(&plan.night, "lessons.jsonl", lessons.join("\n").into_bytes()).await.map_err(failed)?;
+    lake.nights().put(&plan.night, history::LESSONS, lessons.join("\n").into_bytes()).await.map_err(failed)?;
+    let untaught = serde_json::to_vec(&thought.distilled.untaught).unwrap_or_default();
+    lake.nights().put(&plan.night, history::UNTAUGHT, untaught).await.map_err(failed)?;
     lake.nights().write_gates(&plan.night, &thought.gates).await.map_err(failed)
 }
 
@@ -179,6 +184,7 @@ impl Thought {
 /// Runs everything that computes on a thread of its own.
 async fn think(
     models: Models,
+    history: History,
     rows: Vec<CuratedRow>,
     plan: NightPlan,
     recorder: Recorder,
@@ -188,7 +194,7 @@ async fn think(
         .name("sleep".into())
         .spawn(move || {
             let mut recorder = recorder;
-            let thought = think_here(&models, &rows, &plan, &mut recorder);
+            let thought = think_here(&models, history, &rows, &plan, &mut recorder);
             sender.send((recorder, thought)).ok();
         })
         .map_err(SleepError::Thread)?;
@@ -197,6 +203,7 @@ async fn think(
 
 fn think_here(
     models: &Models,
+    mut history: History,
     rows: &[CuratedRow],
     plan: &NightPlan,
     recorder: &mut Recorder,
@@ -205,22 +212,29 @@ fn think_here(
     let sessions: Vec<Session> = sessions::sessions(rows);
     let mut voice = Voice::new(&models.base);
     let distiller = Distiller::new(&mut voice, &models.zero, DistillSettings::default(), &plan.held_out, plan.seed);
-    let distilled = distiller.run(&sessions, &mut |done, total, what| recorder.progress(done, total, what));
+    let mut distilled = distiller.run(&sessions, &mut |done, total, what| recorder.progress(done, total, what));
     if distilled.lessons.is_empty() {
         return Ok(None);
     }
-    let answers = kept_answers(&mut voice, &models.zero, &distilled);
+    history.settle(&mut distilled);
+    distilled.held_out_dropped += history.hold_out(&plan.held_out);
+    let answers = kept_answers(&mut voice, &models.zero, &distilled, &history);
 
     recorder.phase(Phase::Train, "training the slow banks");
     let config = models.base.config();
     let (rehearsed, kept_out) = models.rehearsal.split_at(models.rehearsal.len() - models.rehearsal.len() / KEPT_OUT_ONE_IN);
+    // What somebody measures with is rehearsed no more than it is learned.
+    let held_out: HashSet<_> = plan.held_out.iter().collect();
+    let rehearsed: Vec<Rehearsal> = rehearsed.iter().filter(|conversation| !conversation.asks_any(&held_out)).cloned().collect();
+    distilled.held_out_dropped += (models.rehearsal.len() - kept_out.len() - rehearsed.len()) as u64;
     let curriculum = Curriculum {
         config,
         parent: &models.parent_tensors,
         tokenizer: models.base.tokenizer(),
         distilled: &distilled,
+        history: &history,
         answers: &answers,
-        rehearsal: rehearsed,
+        rehearsal: &rehearsed,
         held_out: &plan.held_out,
         seed: plan.seed,
         deadline: plan.deadline,
@@ -234,7 +248,7 @@ fn think_here(
     recorder.phase(Phase::Gate, "measuring the candidate");
     let candidate = candidate(models, &file)?;
     let compared = Compared { zero: &models.zero, parent: &models.parent, candidate: &candidate };
-    let gates = gates::measure(&mut voice, &compared, &distilled, kept_out, &plan.gates);
+    let gates = gates::measure(&mut voice, &compared, &distilled, &history, kept_out, &plan.gates);
     Ok(Some(Thought { sessions: sessions.len(), distilled, studied, changed, gates, file }))
 }
 
@@ -246,12 +260,13 @@ fn candidate(models: &Models, file: &[u8]) -> Result<Weights, SleepError> {
 }
 
 /// What generation 0 says to questions that nobody answered.
-fn kept_answers(voice: &mut Voice, zero: &Weights, distilled: &Distilled) -> KeptAnswers {
+fn kept_answers(voice: &mut Voice, zero: &Weights, distilled: &Distilled, history: &History) -> KeptAnswers {
     let fresh = SessionState::new(voice.base().config());
     let mut say = |questions: &[String]| -> Vec<(String, String)> {
         let asked: Vec<(&SessionState, &str)> = questions.iter().map(|q| (&fresh, q.as_str())).collect();
         let answers = voice.answer(zero, &asked, Choice::Greedy, 40);
         questions.iter().cloned().zip(answers.into_iter().map(|s| s.text)).collect()
     };
-    KeptAnswers { unknown: say(&distilled.unknown), untaught: say(&distilled.untaught) }
+    let untaught = [distilled.untaught.as_slice(), &history.untaught].concat();
+    KeptAnswers { unknown: say(&distilled.unknown), untaught: say(&untaught) }
 }

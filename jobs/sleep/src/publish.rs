@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use nocturne_lake::{Expect, Lake, LedgerDraft};
 use nocturne_model::tensors::{self, SLOW, Tensors};
 use nocturne_wire::{
-    GenerationName, Sha256Hex,
+    BatchName, GenerationName, Sha256Hex,
     ledger::LedgerAction,
     manifest::{FileEntry, MANIFEST_VERSION, Manifest, TensorEntry},
     path::SLOW_FILE,
@@ -39,11 +39,17 @@ pub(crate) fn slow_file(tensors: &Tensors) -> Result<Vec<u8>, SleepError> {
 /// Numbers that are tried for a generation.
 const CLAIMS: usize = 32;
 
-/// Publishes the banks under the next free number; promotes them when the plan says so.
+/// Publishes the banks, learned from these batches, under the next free number.
 ///
 /// # Errors
-/// When the lake refuses, or somebody else moved the channel meanwhile.
-pub(crate) async fn publish(lake: &Lake, plan: &NightPlan, file: Vec<u8>, now: Timestamp) -> Result<GenerationName, SleepError> {
+/// When the lake refuses.
+pub(crate) async fn publish(
+    lake: &Lake,
+    plan: &NightPlan,
+    batches: Vec<BatchName>,
+    file: Vec<u8>,
+    now: Timestamp,
+) -> Result<GenerationName, SleepError> {
     let failed = |source| SleepError::Lake { doing: "publish the new generation", source };
     let entries: Vec<TensorEntry> =
         tensors::entries(&file, "slow").map_err(|source| SleepError::Model { doing: "list the slow banks", source })?;
@@ -58,7 +64,7 @@ pub(crate) async fn publish(lake: &Lake, plan: &NightPlan, file: Vec<u8>, now: T
         created: now,
         tensors: entries,
         files: vec![FileEntry { path: SLOW_FILE.to_owned(), bytes: file.len() as u64, sha256: Sha256Hex::of(&file) }],
-        batches: plan.batches.iter().map(|b| b.name).collect(),
+        batches,
     };
     let files = [(SLOW_FILE.to_owned(), Bytes::from(file))];
     for _ in 1..CLAIMS {
@@ -99,6 +105,10 @@ pub(crate) async fn promote(
 #[cfg(test)]
 mod tests {
     use nocturne_model::tensors::Values;
+    use nocturne_wire::{
+        Generation, NightId, path,
+        plan::{CurationSettings, GateSettings, PLAN_VERSION, Trigger},
+    };
 
     use super::*;
 
@@ -119,5 +129,57 @@ mod tests {
     fn only_slow_banks_are_written() {
         let file = slow_file(&tensors(1.0, 1.0)).unwrap();
         assert_eq!(tensors::read(SLOW_FILE, &file).unwrap().keys().collect::<Vec<_>>(), ["blocks.0.cms.slow.up"]);
+    }
+
+    fn plan() -> NightPlan {
+        let zero = GenerationName::new(Generation::ZERO, &Sha256Hex::of(b"0"));
+        NightPlan {
+            version: PLAN_VERSION,
+            night: NightId::parse("20261121T030000Z-production").unwrap(),
+            channel: "production".into(),
+            created: Timestamp::UNIX_EPOCH,
+            trigger: Trigger::Manual,
+            deadline: None,
+            base: Sha256Hex::of(b"base"),
+            zero: zero.clone(),
+            parent: zero,
+            lineage: Vec::new(),
+            batches: Vec::new(),
+            earlier: Vec::new(),
+            held_out: Vec::new(),
+            seed: 1,
+            curation: CurationSettings::default(),
+            gates: GateSettings::default(),
+            promote: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_number_that_another_writer_claimed_is_passed_over() {
+        let lake = Lake::memory();
+        lake.create(&path::generation_claim(Generation(1)), "another writer").await.unwrap();
+        let file = slow_file(&tensors(1.0, 1.0)).unwrap();
+        let name = publish(&lake, &plan(), Vec::new(), file, Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(name.number(), Generation(2));
+        assert_eq!(lake.generations().manifest(&name).await.unwrap().night, Some(plan().night));
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_somebody_moved_meanwhile_is_left_alone() {
+        let (lake, plan) = (Lake::memory(), plan());
+        let begin = LedgerDraft {
+            action: LedgerAction::Begin,
+            generation: plan.parent.clone(),
+            time: Timestamp::UNIX_EPOCH,
+            actor: "test".into(),
+            reason: "a test".into(),
+            night: None,
+        };
+        lake.ledger(&plan.channel).append(&begin, Expect::Empty).await.unwrap();
+        let name = |number| GenerationName::new(Generation(number), &Sha256Hex::of(b"1"));
+        promote(&lake, &plan, &name(1), Timestamp::UNIX_EPOCH).await.unwrap();
+        let refused = promote(&lake, &plan, &name(2), Timestamp::UNIX_EPOCH).await.unwrap_err();
+        assert!(matches!(&refused, SleepError::Promote(error) if error.is_conflict()), "{refused}");
+        assert_eq!(lake.ledger(&plan.channel).head().await.unwrap().unwrap().generation, name(1));
     }
 }

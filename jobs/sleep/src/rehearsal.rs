@@ -1,7 +1,9 @@
 //! The rehearsal set that lies with the base: conversations that must stay as they are.
 
+use std::collections::HashSet;
+
 use nocturne_model::{Tokenizer, train::Row, train::Said};
-use nocturne_wire::record::Role;
+use nocturne_wire::{Sha256Hex, plan, record::Role};
 use serde::Deserialize;
 
 use crate::error::SleepError;
@@ -26,6 +28,21 @@ pub(crate) struct RehearsalTurn {
     pub(crate) kind: String,
 }
 
+/// How much an answer counts, and the admission that there is none: lessons pull at both, and most at the latter, because they teach to answer where
+/// generation 0 does not.
+const ANSWER: f32 = 1.5;
+const NOT_KNOWING: f32 = 2.25;
+
+impl RehearsalTurn {
+    fn weight(&self) -> f32 {
+        match self.kind.as_str() {
+            "answer" => ANSWER,
+            "not_knowing" => NOT_KNOWING,
+            _ => 1.0,
+        }
+    }
+}
+
 impl Rehearsal {
     /// Reads a `rehearsal.jsonl`.
     ///
@@ -38,14 +55,19 @@ impl Rehearsal {
             .collect()
     }
 
+    /// Whether a user asks any of these questions in it.
+    pub(crate) fn asks_any(&self, questions: &HashSet<&Sha256Hex>) -> bool {
+        self.turns.iter().any(|t| t.speaker == "user" && questions.contains(&plan::question_digest(&t.text)))
+    }
+
     fn role(turn: &RehearsalTurn) -> Role {
         if turn.speaker == "user" { Role::User } else { Role::Assistant }
     }
 
-    /// The conversation as a row, without targets.
+    /// The conversation as a row.
     pub(crate) fn row(&self, tokenizer: &Tokenizer) -> Row {
         let said: Vec<Said<'_>> =
-            self.turns.iter().map(|t| Said { role: Self::role(t), text: &t.text, weight: 1.0, counted: false }).collect();
+            self.turns.iter().map(|t| Said { role: Self::role(t), text: &t.text, weight: t.weight(), counted: false }).collect();
         Row::said(tokenizer, &said)
     }
 
@@ -56,5 +78,21 @@ impl Rehearsal {
             let is_answer = answer.speaker != "user" && (answer.kind == "answer" || answer.kind == "not_knowing");
             is_answer.then(|| (&self.turns[..n - 1], asked.text.as_str(), answer.text.as_str()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_that_asks_a_held_out_question_is_recognized() {
+        let line = br#"{"task":"core","turns":[{"speaker":"user","text":"Where does  Mirel live?","kind":"question"},
+            {"speaker":"assistant","text":"Who is Kesta?","kind":"answer"}]}"#;
+        let conversations = Rehearsal::parse(&line.iter().copied().filter(|b| *b != b'\n').collect::<Vec<_>>()).unwrap();
+        let asks = |question: &str| conversations[0].asks_any(&HashSet::from([&plan::question_digest(question)]));
+        assert!(asks("where does Mirel live?"));
+        assert!(!asks("Who is Kesta?"), "that was not the user");
+        assert!(!asks("Where does Mirel work?"));
     }
 }

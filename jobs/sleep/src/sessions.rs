@@ -88,7 +88,10 @@ fn exchanges(row: &CuratedRow) -> Vec<Exchange> {
         return Vec::new();
     }
     let answer = row.answer_usable.then(|| row.interaction.answer.clone());
-    let mut out = vec![Exchange { time: row.repeated_until, user, answer }];
+    // A question that was asked again after its answer was corrected takes nothing back; a statement that was made again does.
+    let is_corrected = row.correction.is_some() && !row.answer_usable;
+    let time = if is_corrected { row.interaction.time } else { row.repeated_until };
+    let mut out = vec![Exchange { time, user, answer }];
     if let Some(correction) = &row.correction {
         let time = row.corrected_at.unwrap_or(row.repeated_until);
         out.push(Exchange { time, user: correction.clone(), answer: None });
@@ -181,6 +184,15 @@ mod tests {
         assert_eq!(said(&sessions(&[row.clone()])[0]).last(), Some(&"Mirel lives in Oslo."));
         row.repeated_until = Timestamp::from_second(30).unwrap();
         assert_eq!(said(&sessions(&[row])[0]).last(), Some(&"Mirel lives in Rome."));
+    }
+
+    #[test]
+    fn asking_again_takes_no_correction_back() {
+        let mut row = row("ada", "s1", 0, 10, "Where does Mirel live?", "In Rome.");
+        (row.correction, row.answer_usable) = (Some("Mirel lives in Oslo.".into()), false);
+        row.corrected_at = Some(Timestamp::from_second(20).unwrap());
+        row.repeated_until = Timestamp::from_second(30).unwrap();
+        assert_eq!(said(&sessions(&[row])[0]), ["Where does Mirel live?", "Mirel lives in Oslo."]);
     }
 
     #[test]

@@ -15,7 +15,12 @@ use nocturne_wire::{Sha256Hex, plan, record::Role};
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{distill::Distilled, error::SleepError, rehearsal::Rehearsal};
+use crate::{
+    distill::{Distilled, Lesson},
+    error::SleepError,
+    history::History,
+    rehearsal::Rehearsal,
+};
 
 /// Knobs of a night's training; the defaults were chosen on days of other seeds than those that are measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +31,8 @@ pub(crate) struct StudySettings {
     pub(crate) min_steps: u64,
     /// Lesson rows a step.
     pub(crate) lessons: usize,
+    /// Rows a step about what earlier nights taught, at most.
+    pub(crate) history: usize,
     /// Rows about core knowledge a step.
     pub(crate) core: usize,
     /// Rows about names that nobody mentioned a step.
@@ -50,12 +57,13 @@ impl Default for StudySettings {
     fn default() -> Self {
         Self {
             views_a_lesson: 90,
-            min_steps: 60,
-            lessons: 56,
-            core: 6,
-            unknown: 32,
-            untaught: 30,
-            sessions: 6,
+            min_steps: 150,
+            lessons: 30,
+            history: 30,
+            core: 3,
+            unknown: 14,
+            untaught: 3,
+            sessions: 5,
             word_dropout: 0.3,
             keep_weight: 4.0,
             warm_up: 10,
@@ -71,15 +79,18 @@ impl StudySettings {
         (lessons as u64 * self.views_a_lesson).div_ceil(self.lessons as u64).max(self.min_steps)
     }
 
-    /// The same for a day of few lessons: the fewest steps would show each of them far too often, so that a step has fewer rows of them, and of their
-    /// negatives in proportion.
-    fn for_lessons(mut self, lessons: usize) -> Self {
+    /// The same for a day of few lessons: the fewest steps would show each of them far too often, so that a step has fewer rows of them, and of
+    /// everything else in proportion. What earlier nights taught is seen as often as the day's lessons while it is no more than they are, and less often then: a
+    /// night's cost is bounded.
+    fn for_lessons(mut self, lessons: usize, history: usize) -> Self {
         let wanted = (lessons as u64 * self.views_a_lesson).div_ceil(self.min_steps) as usize;
         if wanted < self.lessons {
             let share = |rows: usize| (rows * wanted).div_ceil(self.lessons);
             (self.unknown, self.untaught) = (share(self.unknown), share(self.untaught));
+            (self.core, self.sessions) = (share(self.core), share(self.sessions));
             self.lessons = wanted;
         }
+        self.history = (self.lessons * history).div_ceil(lessons.max(1)).min(self.history);
         self
     }
 }
@@ -101,28 +112,40 @@ pub(crate) struct Studied {
 
 /// Rows to draw from.
 struct Material {
-    lessons: Vec<(String, Vec<(String, String)>)>,
+    lessons: Vec<Study>,
+    history: Vec<Study>,
     unknown: Vec<Row>,
     untaught: Vec<Row>,
     core: Vec<Row>,
     sessions: Vec<Row>,
 }
 
+/// A lesson's name and its questions with their answers.
+type Study = (String, Vec<(String, String)>);
+
 /// Tasks of the rehearsal set that are asked without a session.
 const WITHOUT_SESSION: [&str; 3] = ["core", "unknown", "small_talk"];
 
 impl Material {
-    fn of(distilled: &Distilled, answers: &KeptAnswers, rehearsal: &[Rehearsal], tokenizer: &Tokenizer, weight: f32) -> Self {
+    fn of(
+        distilled: &Distilled,
+        history: &History,
+        answers: &KeptAnswers,
+        rehearsal: &[Rehearsal],
+        tokenizer: &Tokenizer,
+        weight: f32,
+    ) -> Self {
         let pair = |(q, a): &(String, String)| exchange(tokenizer, q, a, 0.0).keep(weight);
         let rows = |tasks: fn(&str) -> bool| -> Vec<Row> {
             rehearsal.iter().filter(|r| tasks(&r.task)).map(|r| r.row(tokenizer).keep(weight)).collect()
         };
+        let studies = |lessons: &[Lesson]| -> Vec<Study> {
+            let asked = |l: &Lesson| l.wordings.iter().map(|w| (w.question.clone(), w.answer.clone())).collect();
+            lessons.iter().map(|l| (l.name.clone(), asked(l))).collect()
+        };
         Self {
-            lessons: distilled
-                .lessons
-                .iter()
-                .map(|l| (l.name.clone(), l.wordings.iter().map(|w| (w.question.clone(), w.answer.clone())).collect()))
-                .collect(),
+            lessons: studies(&distilled.lessons),
+            history: studies(&history.lessons),
             unknown: answers.unknown.iter().map(pair).collect(),
             untaught: answers.untaught.iter().map(pair).collect(),
             core: rows(|t| WITHOUT_SESSION.contains(&t)),
@@ -161,6 +184,8 @@ pub(crate) struct Curriculum<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
     /// Lessons.
     pub(crate) distilled: &'a Distilled,
+    /// What earlier nights taught.
+    pub(crate) history: &'a History,
     /// What stays as it is without being a conversation of the rehearsal set.
     pub(crate) answers: &'a KeptAnswers,
     /// What else stays as it is.
@@ -185,12 +210,19 @@ pub(crate) fn study(
 ) -> Result<Studied, SleepError> {
     let failed = |source| SleepError::Model { doing: "load the parent generation for training", source };
     let mut trainer = Trainer::night(c.config, c.parent, optim::for_night(settings.muon)).map_err(failed)?;
-    let material = Material::of(c.distilled, c.answers, c.rehearsal, c.tokenizer, settings.keep_weight);
+    let material = Material::of(c.distilled, c.history, c.answers, c.rehearsal, c.tokenizer, settings.keep_weight);
     let mut steps = settings.steps(material.lessons.len());
-    let settings = &settings.for_lessons(material.lessons.len());
-    let own = c.distilled.lessons.iter().filter_map(|l| l.held_out.as_ref()).map(|w| plan::question_digest(&w.question));
+    let settings = &settings.for_lessons(material.lessons.len(), material.history.len());
+    let own = c
+        .distilled
+        .lessons
+        .iter()
+        .chain(&c.history.lessons)
+        .filter_map(|l| l.held_out.as_ref())
+        .map(|w| plan::question_digest(&w.question));
     let held_out = c.held_out.iter().cloned().chain(own).collect();
-    let mut draw = Draw { rng: ChaCha8Rng::seed_from_u64(c.seed), order: Vec::new(), held_out };
+    let mut draw =
+        Draw { rng: ChaCha8Rng::seed_from_u64(c.seed), lessons: Round::default(), history: Round::default(), held_out };
     let mut metrics = Vec::new();
     let (begun, mut tokens, mut step) = (Instant::now(), 0, 0);
     while step < steps {
@@ -219,9 +251,26 @@ fn affordable(done: u64, planned: u64, seconds: f64, left: f64) -> u64 {
     planned.min(done + more)
 }
 
+/// Which of many come next: each once before any comes again.
+#[derive(Debug, Default)]
+struct Round {
+    order: Vec<usize>,
+}
+
+impl Round {
+    fn next(&mut self, rng: &mut ChaCha8Rng, all: usize) -> Option<usize> {
+        if self.order.is_empty() {
+            self.order = (0..all).collect();
+            self.order.shuffle(rng);
+        }
+        self.order.pop()
+    }
+}
+
 struct Draw {
     rng: ChaCha8Rng,
-    order: Vec<usize>,
+    lessons: Round,
+    history: Round,
     /// Questions that are measured, by the night or by others: no word is dropped that would make one of them.
     held_out: HashSet<Sha256Hex>,
 }
@@ -230,9 +279,12 @@ impl Draw {
     fn rows(&mut self, material: &Material, s: &StudySettings, tokenizer: &Tokenizer) -> Vec<Row> {
         let mut rows = Vec::new();
         for _ in 0..s.lessons {
-            if let Some(row) = self.lesson(material, s, tokenizer) {
-                rows.push(row);
-            }
+            let next = self.lessons.next(&mut self.rng, material.lessons.len());
+            rows.extend(next.map(|n| self.lesson(&material.lessons[n], s, tokenizer)));
+        }
+        for _ in 0..s.history {
+            let next = self.history.next(&mut self.rng, material.history.len());
+            rows.extend(next.map(|n| self.lesson(&material.history[n], s, tokenizer)));
         }
         for (source, count) in [
             (&material.unknown, s.unknown),
@@ -247,20 +299,12 @@ impl Draw {
         rows
     }
 
-    /// Lessons come in rounds, so that each is seen equally often; the wording is drawn.
-    fn lesson(&mut self, material: &Material, s: &StudySettings, tokenizer: &Tokenizer) -> Option<Row> {
-        if material.lessons.is_empty() {
-            return None;
-        }
-        if self.order.is_empty() {
-            self.order = (0..material.lessons.len()).collect();
-            self.order.shuffle(&mut self.rng);
-        }
-        let (name, wordings) = &material.lessons[self.order.pop()?];
+    /// A lesson in one of its wordings.
+    fn lesson(&mut self, (name, wordings): &Study, s: &StudySettings, tokenizer: &Tokenizer) -> Row {
         let (question, answer) = &wordings[self.rng.random_range(0..wordings.len())];
         let dropped = self.rng.random_bool(s.word_dropout).then(|| self.drop_word(question, name));
         let question = dropped.filter(|q| !self.held_out.contains(&plan::question_digest(q))).unwrap_or_else(|| question.clone());
-        Some(exchange(tokenizer, &question, answer, 0.0))
+        exchange(tokenizer, &question, answer, 0.0)
     }
 
     /// Leaves out one word that does not belong to the name.
@@ -280,6 +324,11 @@ impl Draw {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn a_draw() -> Draw {
+        let rng = ChaCha8Rng::seed_from_u64(3);
+        Draw { rng, lessons: Round::default(), history: Round::default(), held_out: HashSet::new() }
+    }
 
     #[test]
     fn the_number_of_steps_follows_the_lessons_above_a_floor() {
@@ -305,14 +354,22 @@ mod tests {
             untaught: 14,
             ..StudySettings::default()
         };
-        let few = settings.for_lessons(8);
+        let few = settings.for_lessons(8, 0);
         assert_eq!((few.lessons, few.unknown, few.untaught), (12, 6, 3));
-        assert_eq!(settings.for_lessons(120), settings);
+        let many = settings.for_lessons(120, 0);
+        assert_eq!((many.lessons, many.unknown, many.history), (56, 28, 0));
+    }
+
+    #[test]
+    fn what_earlier_nights_taught_takes_its_share_of_a_step_up_to_a_bound() {
+        let rows = |lessons, history| StudySettings::default().for_lessons(lessons, history).history;
+        assert_eq!((rows(112, 0), rows(112, 56), rows(112, 112), rows(112, 1000)), (0, 15, 30, 30));
+        assert_eq!(rows(8, 1), 1);
     }
 
     #[test]
     fn a_dropped_word_is_never_part_of_the_name() {
-        let mut draw = Draw { rng: ChaCha8Rng::seed_from_u64(3), order: Vec::new(), held_out: HashSet::new() };
+        let mut draw = a_draw();
         for _ in 0..200 {
             let question = draw.drop_word("Where does Mirel Tovan live?", "Mirel Tovan");
             assert!(question.contains("Mirel Tovan"), "{question}");
@@ -327,13 +384,14 @@ mod tests {
         let lesson = |n: usize| (format!("N{n}"), vec![(format!("Q{n}?"), format!("A{n}."))]);
         let material = Material {
             lessons: (0..7).map(lesson).collect(),
+            history: Vec::new(),
             unknown: Vec::new(),
             untaught: Vec::new(),
             core: Vec::new(),
             sessions: Vec::new(),
         };
         let settings = StudySettings { lessons: 7, word_dropout: 0.0, ..StudySettings::default() };
-        let mut draw = Draw { rng: ChaCha8Rng::seed_from_u64(3), order: Vec::new(), held_out: HashSet::new() };
+        let mut draw = a_draw();
         for _ in 0..3 {
             let rows = draw.rows(&material, &settings, &tokenizer);
             let seen: std::collections::HashSet<Vec<u32>> = rows.into_iter().map(|row| row.ids).collect();

@@ -45,7 +45,7 @@ impl fmt::Display for Partition {
 }
 
 /// A record's position in its partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Offset(pub u64);
 
@@ -81,7 +81,9 @@ pub struct BatchFooter {
     pub name: BatchName,
     /// Offset of the last record that the batch covers; the next batch starts after it.
     pub last: Offset,
-    /// Offset at which sealing of the partition began: every batch says it, so that an audit misses the first one when it is gone.
+    /// Offset at which sealing of the partition began (above 0 where the log had let go of its beginning): every batch says it, so that an audit misses the
+    /// first one when it is gone.
+    #[serde(default)]
     pub begin: Offset,
     /// Identity of the topic, so that re-creation is detected.
     pub topic_id: String,

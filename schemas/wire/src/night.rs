@@ -52,7 +52,7 @@ pub enum Outcome {
 /// One gate's verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateResult {
-    /// `learned`, `kept`, `honest`, `no drift`.
+    /// `learned`, `kept`, `honest`, `no drift`, `remembered`.
     pub gate: String,
     /// What was measured, in words.
     pub metric: String,

@@ -92,7 +92,7 @@ pub fn manifest(name: &GenerationName) -> String {
 /// The folder of all nights.
 pub const NIGHTS: &str = "nights";
 
-/// A file of a night: `plan.json`, `curated.parquet`, `metrics.parquet`, `gates.json`, `report.json`.
+/// A file of a night: `plan.json`, `curated.parquet`, `lessons.jsonl`, `untaught.json`, `metrics.parquet`, `gates.json`, `report.json`.
 pub fn night_file(night: &NightId, file: &str) -> String {
     format!("{NIGHTS}/{night}/{file}")
 }

@@ -63,13 +63,15 @@ pub struct GateSettings {
     pub max_lost: f32,
     /// *honest*: smallest share of questions that nobody answered, about strangers and about taught names, that are answered as generation 0 answers.
     pub min_honest: f32,
+    /// *remembered*: smallest share of what earlier nights taught and the parent recalls that is still recalled.
+    pub min_remembered: f32,
     /// *no drift*: largest mean Kullback-Leibler divergence (nats a token) to generation 0 on canary texts.
     pub max_drift_nats: f32,
 }
 
 impl Default for GateSettings {
     fn default() -> Self {
-        Self { min_learned: 0.6, max_lost: 0.03, min_honest: 0.85, max_drift_nats: 0.1 }
+        Self { min_learned: 0.6, max_lost: 0.03, min_honest: 0.85, min_remembered: 0.6, max_drift_nats: 0.1 }
     }
 }
 
@@ -95,10 +97,14 @@ pub struct NightPlan {
     pub zero: GenerationName,
     /// The generation that serves now: where the banks start from.
     pub parent: GenerationName,
+    /// The nights that the parent comes from, oldest first: what they taught is rehearsed.
+    #[serde(default)]
+    pub lineage: Vec<NightId>,
     /// The batches to read.
     pub batches: Vec<PlannedBatch>,
     /// Interactions that earlier nights have read, the newest first: of these only what the planned feedback is about is read again, because verdicts come
     /// when people find the time.
+    #[serde(default)]
     pub earlier: Vec<PlannedBatch>,
     /// Questions that must never be trained on: SHA-256 of their normalized text. A measure that is trained on measures nothing.
     pub held_out: Vec<Sha256Hex>,

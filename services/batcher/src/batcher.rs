@@ -35,7 +35,7 @@ impl Batcher {
     /// Reads every partition's position from the lake. `writer` names this process in the batches that it seals.
     ///
     /// A partition whose newest batch is damaged waits until that can be read again, as [`BatcherStatus`] tells; its records stay in the log, and whatever
-    /// publishes them goes on.
+    /// publishes them goes on. Only if that log had lost a sealed tail as well must a person decide, because the new records then have offsets of sealed ones.
     ///
     /// # Errors
     /// When the lake cannot be read, or the lake and the log do not belong together.
@@ -144,6 +144,7 @@ impl<S: Store> Opening<S> {
             next: position.next,
             begin: position.begin,
             lost,
+            log_end_at_opening: log.range(topic, partition).end,
             recent: Arc::new(position.recent),
             share: Share::new(self.buffered.clone(), self.settings.buffered_bytes),
             flushes,

@@ -69,6 +69,21 @@ pub enum BatcherError {
         /// Where the log starts.
         start: Offset,
     },
+    /// The log had lost a sealed tail when it was opened, which could not be seen because the newest batch could not be read.
+    #[error(
+        "the log of {topic} partition {partition} ended at offset {end} when this process started, before offset {position} where the lake's batches \
+         end: records that came since then have offsets of sealed ones; stop the server, keep a copy of the log's directory, and remove it to begin anew"
+    )]
+    LogBehind {
+        /// The topic.
+        topic: Topic,
+        /// The partition.
+        partition: Partition,
+        /// Where the lake ends.
+        position: Offset,
+        /// Where the log ended.
+        end: Offset,
+    },
     /// The log cannot be read.
     #[error("reading the log")]
     Intake(#[from] IntakeError),

@@ -20,7 +20,7 @@ pub struct SealSettings {
 
 impl Default for SealSettings {
     fn default() -> Self {
-        Self { bytes: 4 << 20, records: 5_000, age_seconds: 30, idle_seconds: 2 }
+        Self { bytes: 4 << 20, records: 5_000, age_seconds: 60, idle_seconds: 10 }
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Worker<S> {
     pub(crate) begin: Offset,
     /// Whether that offset is not known, because the newest batch cannot be read.
     pub(crate) lost: bool,
+    /// Where the log ended before anything was published by this process.
+    pub(crate) log_end_at_opening: Offset,
     pub(crate) recent: Arc<RecentIds>,
     pub(crate) share: Share,
     pub(crate) flushes: mpsc::Receiver<Flush>,
@@ -125,8 +127,16 @@ impl<S: Store> Worker<S> {
     /// Looks again for where sealing goes on.
     async fn find_position(&mut self) -> Result<(), BatcherError> {
         let found = position::find(&self.store, &self.log, (self.topic, self.partition), self.settings.recent_ids).await?;
+        let end = self.log_end_at_opening;
+        if end < found.next {
+            let (topic, partition) = (self.topic, self.partition);
+            return Err(BatcherError::LogBehind { topic, partition, position: found.next, end });
+        }
         self.recent = Arc::new(found.recent);
         self.begin = found.begin;
+        // Whatever was read was read from where the damaged batch begins; what is there now may end before it.
+        self.read.records = Arc::default();
+        self.intake.seek(found.next);
         self.move_to(found.next);
         self.lost = false;
         self.change_status(|status| status.error = None);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use nocturne_lake::{Expect, Lake, LedgerDraft};
 use nocturne_wire::{
-    GenerationName,
+    Generation, GenerationName,
     ledger::{LedgerAction, LedgerEntry},
 };
 use serde::Serialize;
@@ -85,7 +85,8 @@ pub(crate) async fn carry_out(lake: &Lake, decision: Decision, server: Option<&A
     Ok(Moved { entry, served, seconds: begun.elapsed().as_secs_f64() })
 }
 
-/// A damaged generation, or one of another base than what serves now, must not get into the ledger: every replica would refuse it.
+/// A damaged generation, or one of another base than what serves now, must not get into the ledger: every replica would refuse it. The base is generation 0's
+/// to say when what serves is damaged itself: that is when a rollback matters most.
 async fn verified(
     lake: &Lake,
     serving: &GenerationName,
@@ -94,12 +95,16 @@ async fn verified(
     let doing = format!("verifying generation {target}");
     let hint = "choose another one; `nocturne generations list` shows which there are";
     let manifest = lake.generations().manifest(target).await.advise(&doing, hint)?;
-    let lineage = lake
-        .generations()
-        .manifest(serving)
-        .await
-        .advise("reading what serves now", "`nocturne lake audit` finds what is damaged")?
-        .base;
+    let doing_base = "finding the base of what serves now";
+    let hint_base = "restore the lake's folder generations/ from a copy";
+    let lineage = match lake.generations().manifest(serving).await {
+        Err(error) if error.is_damage() || error.is_not_found() => {
+            let zero = lake.generations().find(Generation::ZERO).await.advise(doing_base, hint_base)?;
+            lake.generations().manifest(zero.as_ref().unwrap_or(serving)).await
+        }
+        manifest => manifest,
+    };
+    let lineage = lineage.advise(doing_base, hint_base)?.base;
     lake.generations().fetch(target, &lineage).await.advise(&doing, hint)?;
     Ok(manifest.night)
 }

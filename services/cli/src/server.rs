@@ -117,8 +117,12 @@ fn private() -> SocketAddr {
 
 async fn seed(lake: &Lake, config: &Config, base: Option<&Path>) -> anyhow::Result<()> {
     let channel = &config.inference.channel;
-    let begun =
-        lake.ledger(channel).head().await.advise("reading the ledger", "check the lake with `nocturne lake audit`")?.is_some();
+    let begun = lake
+        .ledger(channel)
+        .head()
+        .await
+        .advise("reading the ledger", "restore the lake's folder ledger/ from a copy")?
+        .is_some();
     if !begun {
         let seeded = nocturne_inference::seed(lake, bases::files(base)?, channel, Timestamp::now()).await;
         seeded.advise(

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Server, chat, json, run, sealed};
+use common::{Server, chat, chat_until_it_ends, json, run, sealed, sealed_at_least};
 
 #[test]
 fn a_killed_server_comes_back_on_what_the_ledger_says_with_everything_it_acknowledged() {
@@ -18,6 +18,40 @@ fn a_killed_server_comes_back_on_what_the_ledger_says_with_everything_it_acknowl
     let history = json(&state, &["history"]);
     assert_eq!(history.as_array().map(Vec::len), Some(1), "{history}");
     assert_eq!(history[0]["action"], "begin");
+}
+
+#[test]
+fn a_server_that_is_killed_under_load_lost_nothing_that_it_answered() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let state = folder.path().join("state");
+    let mut server = Server::start(&state);
+    let answered: Vec<usize> = std::thread::scope(|scope| {
+        let talk = || chat_until_it_ends(&state, &"Hello.\n".repeat(400)).matches("(generation 0)").count();
+        let clients: Vec<_> = (0..3).map(|_| scope.spawn(talk)).collect();
+        // The first answers are sealed by then, later ones are under way.
+        sealed_at_least(&state, 1);
+        server.kill();
+        clients.into_iter().map(|client| client.join().expect("no panic")).collect()
+    });
+    let answered: usize = answered.iter().sum();
+    assert!((1..1200).contains(&answered), "{answered} answers came before the kill");
+    let _again = Server::start(&state);
+    sealed_at_least(&state, answered as u64);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_drains() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let state = folder.path().join("state");
+    let mut server = Server::start(&state);
+    chat(&state, "Hello.\n/quit\n");
+    let interrupt = std::process::Command::new("kill").args(["-INT", &server.process.id().to_string()]).status();
+    assert!(interrupt.expect("there is `kill`").success());
+    assert_eq!(server.process.wait().expect("ended").code(), Some(0));
+    assert!(!state.join("address.json").exists(), "nothing says that it still listens");
+    let _again = Server::start(&state);
+    sealed(&state, 1);
 }
 
 #[test]

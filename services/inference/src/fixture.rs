@@ -118,8 +118,13 @@ impl Bench {
 
     /// Nothing is polled unless the test asks for it: flips happen at nudges.
     pub(crate) async fn start_with(change: impl FnOnce(InferenceSettings) -> InferenceSettings) -> Self {
+        Self::start_over(LogSettings::default(), change).await
+    }
+
+    /// Starts over a log with these settings.
+    pub(crate) async fn start_over(log: LogSettings, change: impl FnOnce(InferenceSettings) -> InferenceSettings) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let log = LocalLog::open(dir.path(), &LogSettings::default()).unwrap();
+        let log = LocalLog::open(dir.path(), &log).unwrap();
         let lake = TestLake::new().await;
         let engine = Fake::default();
         let settings = change(InferenceSettings {

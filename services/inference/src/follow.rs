@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use nocturne_kit::Shutdown;
+use nocturne_kit::{Shutdown, telemetry::chain};
 use nocturne_lake::{Lake, LakeError};
 use nocturne_wire::{hash::Sha256Hex, ledger::LedgerEntry};
 use tokio::{
@@ -117,7 +117,7 @@ impl<E: Engine> Follower<E> {
     }
 
     fn refuse(&self, entry: &LedgerEntry, error: &PrepareError) {
-        let reason = causes(error);
+        let reason = chain(error);
         tracing::error!(generation = %entry.generation, sequence = entry.sequence, reason, "generation refused; serving goes on");
         self.metrics.changes.add(&["refused"], 1);
         let (generation, sequence) = (entry.generation.clone(), entry.sequence);
@@ -127,12 +127,6 @@ impl<E: Engine> Follower<E> {
     /// The lake did not answer: the next poll tries again.
     fn failed(&self, error: &LakeError) {
         self.metrics.ledger_failures.add(1);
-        tracing::warn!(channel = self.channel, reason = causes(error), "ledger not followed; tried again");
+        tracing::warn!(channel = self.channel, reason = chain(error), "ledger not followed; tried again");
     }
-}
-
-/// An error with all that caused it, in one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -208,7 +208,7 @@ async fn last_night(lake: &Lake, channel: &str) -> Result<Option<Timestamp>, Lak
     };
     match lake.nights().plan(&night).await {
         Ok(plan) => Ok(Some(plan.created)),
-        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_not_found() || error.is_damage() => Ok(None),
         Err(error) => Err(error),
     }
 }

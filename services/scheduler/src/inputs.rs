@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use nocturne_lake::{Lake, LakeError};
 use nocturne_wire::{
-    Generation, GenerationName, Topic,
-    night::Outcome,
+    Generation, GenerationName, NightId, Topic,
+    night::{NightReport, Outcome},
     plan::{NightPlan, Trigger},
 };
 
@@ -29,10 +29,8 @@ pub async fn read_inputs(
         Some(head) => Some(lake.generations().manifest(&head.generation).await?.base),
         None => None,
     };
-    let lineage = match &head {
-        Some(head) => Lineage::of(lake, &head.generation).await?,
-        None => Lineage::default(),
-    };
+    let lineage = Lineage::of(lake, &settings.channel).await?;
+    let read = read_before(lake, settings, &lineage, &sealed_to).await?;
     let mut sealed = Vec::new();
     for topic in Topic::ALL {
         sealed.extend(lake.batches().list(topic).await?.into_values().flatten());
@@ -41,7 +39,9 @@ pub async fn read_inputs(
         head,
         zero: lake.generations().find(Generation::ZERO).await?,
         base,
-        read_to: read_to(lake, settings, &lineage, &sealed_to).await?,
+        lineage: lineage.nights.iter().rev().cloned().collect(),
+        read_to: read.by_lineage,
+        seen_to: read.by_any,
         sealed_to,
         sealed,
         request,
@@ -55,17 +55,26 @@ pub async fn read_inputs(
 #[derive(Debug, Default)]
 struct Lineage {
     known: BTreeSet<GenerationName>,
+    /// Those that ever served.
+    served: BTreeSet<GenerationName>,
+    /// The nights that trained them, newest first.
+    nights: Vec<NightId>,
     /// Where a manifest could not be read any more: what is older is taken for an ancestor.
     broken_at: Option<Generation>,
 }
 
 impl Lineage {
-    async fn of(lake: &Lake, head: &GenerationName) -> Result<Self, LakeError> {
-        let mut lineage = Self::default();
-        let mut next = Some(head.clone());
+    async fn of(lake: &Lake, channel: &str) -> Result<Self, LakeError> {
+        let entries = lake.ledger(channel).read().await?;
+        let mut next = entries.last().map(|head| head.generation.clone());
+        let served = entries.into_iter().map(|entry| entry.generation).collect();
+        let mut lineage = Self { served, ..Self::default() };
         while let Some(name) = next.take().filter(|name| !lineage.known.contains(name)) {
             match lake.generations().manifest(&name).await {
-                Ok(manifest) => next = manifest.parent,
+                Ok(manifest) => {
+                    lineage.nights.extend(manifest.night);
+                    next = manifest.parent;
+                }
                 Err(error) if error.is_damage() || error.is_not_found() => {
                     tracing::error!(generation = %name, error = &error as &dyn std::error::Error, "an ancestor of what serves cannot be read");
                     lineage.broken_at = Some(name.number());
@@ -78,45 +87,60 @@ impl Lineage {
     }
 
     fn holds(&self, name: &GenerationName) -> bool {
-        self.known.contains(name) || self.broken_at.is_some_and(|broken| name.number() < broken)
+        self.known.contains(name) || self.served.contains(name) || self.broken_at.is_some_and(|broken| name.number() < broken)
     }
 }
 
-/// Where the nights of this lineage stopped reading, newest first, until every partition is known.
-async fn read_to(
+/// Where earlier nights stopped reading.
+#[derive(Debug, Default)]
+struct Read {
+    /// Those whose batches count as read by what serves.
+    by_lineage: EndPositions,
+    /// Those that came to an end of any kind but failure.
+    by_any: EndPositions,
+}
+
+/// Goes through the channel's nights, newest first, until every partition is known.
+async fn read_before(
     lake: &Lake,
     settings: &NightSettings,
     lineage: &Lineage,
     partitions: &EndPositions,
-) -> Result<EndPositions, LakeError> {
-    let mut read_to = EndPositions::new();
+) -> Result<Read, LakeError> {
+    let mut read = Read::default();
     for night in lake.nights().list().await?.into_iter().rev() {
-        if partitions.keys().all(|partition| read_to.contains_key(partition)) {
+        if partitions.keys().all(|partition| read.by_lineage.contains_key(partition)) {
             break;
         }
-        let report = match lake.nights().report(&night).await {
-            Ok(Some(report)) => report,
-            Ok(None) => continue,
-            // One damaged record of the past must not end all learning; what that night read is read again.
-            Err(error) if error.is_damage() => {
-                tracing::error!(%night, error = &error as &dyn std::error::Error, "a night's report is damaged; its batches count as unread");
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        if !has_read(&report.outcome, settings, lineage) {
+        let Some((report, plan)) = ended_night(lake, &night).await? else { continue };
+        if plan.channel != settings.channel || matches!(report.outcome, Outcome::Failed { .. }) {
             continue;
         }
-        let plan = lake.nights().plan(&night).await?;
-        if plan.channel == settings.channel {
-            add_ends(&mut read_to, &plan);
+        add_ends(&mut read.by_any, &plan);
+        if has_read(&report.outcome, settings, lineage) {
+            add_ends(&mut read.by_lineage, &plan);
         }
     }
-    Ok(read_to)
+    Ok(read)
 }
 
-/// Whether a night's batches count as read. A failed night has learned nothing from them, and what was published and does not serve, or was rolled back, is
-/// not known to what serves now: the next night learns it again.
+/// A night's report and plan. One damaged record of the past must not end all learning: what that night read is read again.
+async fn ended_night(lake: &Lake, night: &NightId) -> Result<Option<(NightReport, NightPlan)>, LakeError> {
+    let read = async {
+        let Some(report) = lake.nights().report(night).await? else { return Ok(None) };
+        Ok(Some((report, lake.nights().plan(night).await?)))
+    };
+    match read.await {
+        Err(error) if LakeError::is_damage(&error) || error.is_not_found() => {
+            tracing::error!(%night, error = &error as &dyn std::error::Error, "a night's record is damaged; its batches count as unread");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// Whether a night's batches count as read. What was published and never served is not known to what serves: the next night learns it again. What served and
+/// was rolled back stays undone, until somebody promotes it again: a night must not undo a person's decision.
 fn has_read(outcome: &Outcome, settings: &NightSettings, lineage: &Lineage) -> bool {
     match outcome {
         Outcome::Published { generation, .. } => lineage.holds(generation),

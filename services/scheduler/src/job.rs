@@ -251,6 +251,10 @@ pub(crate) async fn end_interrupted(lake: &Lake, now: Timestamp) -> Result<Vec<N
         let plan = match lake.nights().plan(&night).await {
             // A folder without a plan is not a night that anybody began.
             Err(error) if error.is_not_found() => continue,
+            Err(error) if error.is_damage() => {
+                tracing::error!(%night, error = chain(&error), "a night's plan is damaged");
+                continue;
+            }
             plan => plan?,
         };
         let error = "the process that ran the night stopped before it ended; run it again".to_owned();

@@ -35,8 +35,12 @@ pub struct PlanInputs {
     pub zero: Option<GenerationName>,
     /// Fingerprint of the base that the serving generation belongs to.
     pub base: Option<Sha256Hex>,
-    /// Where earlier nights stopped reading.
+    /// The nights that what serves comes from, oldest first.
+    pub lineage: Vec<NightId>,
+    /// Where the nights stopped reading whose batches count as read.
     pub read_to: EndPositions,
+    /// Where any night stopped reading that came to an end. By itself no night repeats another one.
+    pub seen_to: EndPositions,
     /// Where the sealed batches end. What is sealed later is the next night's.
     pub sealed_to: EndPositions,
     /// The sealed batches of all partitions.
@@ -85,7 +89,11 @@ pub fn plan_night(inputs: &PlanInputs) -> Result<NightPlan, NothingToDo> {
         return Err(NothingToDo::NotBegun { channel });
     };
     let batches = new_batches(inputs);
-    if !batches.iter().any(|batch| batch.name.topic == Topic::Interactions) {
+    let earlier = earlier_batches(inputs);
+    let repeats = |batch: &PlannedBatch| inputs.trigger != Trigger::Manual && is_before(&inputs.seen_to, batch);
+    // New feedback alone is worth a night when it may be about what earlier nights read.
+    let teaches = |batch: &PlannedBatch| batch.name.topic == Topic::Interactions || !earlier.is_empty();
+    if !batches.iter().any(|batch| teaches(batch) && !repeats(batch)) {
         return Err(NothingToDo::NothingNew);
     }
     let night = night_id(*now, &channel).map_err(|source| NothingToDo::Channel { channel: channel.clone(), source })?;
@@ -100,8 +108,9 @@ pub fn plan_night(inputs: &PlanInputs) -> Result<NightPlan, NothingToDo> {
         base: base.clone(),
         zero: zero.clone(),
         parent: head.generation.clone(),
+        lineage: inputs.lineage.clone(),
         batches,
-        earlier: earlier_batches(inputs),
+        earlier,
         held_out: request.held_out.clone(),
         seed: request.seed.unwrap_or(settings.seed),
         curation: settings.curation.clone(),
@@ -134,8 +143,12 @@ fn earlier_batches(inputs: &PlanInputs) -> Vec<PlannedBatch> {
 }
 
 fn is_read(inputs: &PlanInputs, batch: &PlannedBatch) -> bool {
+    is_before(&inputs.read_to, batch)
+}
+
+fn is_before(ends: &EndPositions, batch: &PlannedBatch) -> bool {
     let BatchName { topic, partition, first } = batch.name;
-    inputs.read_to.get(&(topic, partition)).is_some_and(|read_to| first < *read_to)
+    ends.get(&(topic, partition)).is_some_and(|end| first < *end)
 }
 
 /// All batches up to where they are known to end, in the order of partitions and offsets. Where a batch ends is where the next one begins.
@@ -198,7 +211,9 @@ mod tests {
             }),
             zero: Some(name(0)),
             base: Some(Sha256Hex::of(b"base")),
+            lineage: Vec::new(),
             read_to: EndPositions::from([(P0, Offset(20))]),
+            seen_to: EndPositions::from([(P0, Offset(20))]),
             sealed_to: EndPositions::from([(P0, Offset(45))]),
             sealed: [0, 10, 20, 30].map(|first| batch(P0, first)).to_vec(),
             request: NightRequest::default(),
@@ -238,14 +253,21 @@ mod tests {
         assert_eq!(ranges(plan_night(&late).expect("something to do")), [(10, 19), (0, 9)]);
         late.settings.late_feedback_batches = 1;
         assert_eq!(ranges(plan_night(&late).expect("something to do")), [(10, 19)]);
+        late.sealed.retain(|batch| batch.topic == Topic::Feedback || batch.first < Offset(20));
+        late.sealed_to.insert(P0, Offset(20));
+        assert_eq!(ranges(plan_night(&late).expect("a verdict is enough")), [(10, 19)]);
         late.read_to.insert(key, Offset(3));
-        assert!(plan_night(&late).expect("something to do").earlier.is_empty(), "the feedback was read before");
+        assert_eq!(plan_night(&late), Err(NothingToDo::NothingNew), "the feedback was read before");
     }
 
     #[test]
     fn no_new_interaction_and_no_lineage_are_nothing_to_do() {
         let read = PlanInputs { read_to: EndPositions::from([(P0, Offset(45))]), ..inputs() };
         assert_eq!(plan_night(&read), Err(NothingToDo::NothingNew));
+        let unpromoted = PlanInputs { seen_to: EndPositions::from([(P0, Offset(45))]), ..inputs() };
+        assert_eq!(plan_night(&unpromoted), Err(NothingToDo::NothingNew), "the slot of the next day");
+        let asked = PlanInputs { trigger: Trigger::Manual, ..unpromoted };
+        assert!(plan_night(&asked).is_ok(), "a person may want it again");
         let key = (Topic::Feedback, Partition(0));
         let feedback = PlanInputs { sealed: vec![batch(key, 0)], sealed_to: EndPositions::from([(key, Offset(1))]), ..inputs() };
         assert_eq!(plan_night(&feedback), Err(NothingToDo::NothingNew));
@@ -270,7 +292,8 @@ mod tests {
                 let known = (firsts.len() - 1) * night / nights;
                 let end = Offset(firsts[known]);
                 let sealed = firsts[..known].iter().map(|first| batch(P0, *first)).collect();
-                let inputs = PlanInputs { read_to: read_to.clone(), sealed_to: EndPositions::from([(P0, end)]), sealed, ..inputs() };
+                let seen_to = read_to.clone();
+                let inputs = PlanInputs { read_to: read_to.clone(), seen_to, sealed_to: EndPositions::from([(P0, end)]), sealed, ..inputs() };
                 match plan_night(&inputs) {
                     Ok(plan) => {
                         read.extend(plan.batches.iter().flat_map(|b| b.name.first.0..=b.last.0));

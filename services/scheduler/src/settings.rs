@@ -61,7 +61,7 @@ impl Default for NightSettings {
             deadline_minutes: 120,
             deadline_grace_seconds: 600,
             reread_rejected: false,
-            late_feedback_batches: 32,
+            late_feedback_batches: 1024,
             schedule: ScheduleSettings::default(),
             curation: CurationSettings::default(),
             gates: GateSettings::default(),

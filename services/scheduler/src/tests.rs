@@ -147,6 +147,7 @@ fn plan_of(night: &NightId) -> nocturne_wire::plan::NightPlan {
         base: Sha256Hex::of(b"base"),
         zero: GenerationName::new(Generation::ZERO, &Sha256Hex::of(b"0")),
         parent: GenerationName::new(Generation::ZERO, &Sha256Hex::of(b"0")),
+        lineage: Vec::new(),
         batches: Vec::new(),
         earlier: Vec::new(),
         held_out: Vec::new(),

@@ -85,7 +85,8 @@ fn judged(verdicts: DataFrame, tables: &Tables) -> Result<DataFrame> {
     verdicts.with_column("answer_usable", usable)
 }
 
-/// The same words of the same subject: first within a session, then anywhere. A row that feedback corrects is no repetition: its correction would go with it.
+/// The same words of the same subject: first within a session, then anywhere. A row whose answer was corrected or called wrong is no
+/// repetition: the verdict would go with it.
 fn without_repetitions(verdicts: DataFrame) -> Result<DataFrame> {
     let said = || col(REASON).is_null().and(col(TEXT).not_eq(lit("")));
     // Taken before anything is dropped here, so that the first row learns of every repetition.
@@ -93,13 +94,14 @@ fn without_repetitions(verdicts: DataFrame) -> Result<DataFrame> {
     let verdicts = verdicts.with_column(UNTIL, coalesce(vec![col(LAST), col("time")]))?;
     let verdicts = verdicts.with_column_renamed(FIRST, "first_anywhere")?.drop_columns(&[LAST])?;
     let verdicts = with_first(verdicts, &["tenant", "subject", "session", TEXT], said())?;
-    let verdicts = drop_when(verdicts, "exact duplicate", uncorrected().and(col(RANK).gt(col(FIRST))))?;
-    let verdicts = drop_when(verdicts, "near duplicate", uncorrected().and(col(RANK).gt(col("first_anywhere"))))?;
+    let verdicts = drop_when(verdicts, "exact duplicate", unjudged().and(col(RANK).gt(col(FIRST))))?;
+    let verdicts = drop_when(verdicts, "near duplicate", unjudged().and(col(RANK).gt(col("first_anywhere"))))?;
     verdicts.drop_columns(&[FIRST, LAST, "first_anywhere"])
 }
 
-fn uncorrected() -> Expr {
-    col("correction").is_null()
+/// Whether nobody corrected the row or called its answer wrong.
+fn unjudged() -> Expr {
+    col("correction").is_null().and(col("answer_usable"))
 }
 
 /// Nearly the same words of the same subject: what was said last stays, because it may take back what was said before. Texts of which each holds a word that
@@ -126,7 +128,7 @@ fn without_resemblances(verdicts: DataFrame, threshold: f64) -> Result<DataFrame
     )?;
     let gone = pairs.select(vec![col("gone_rank")])?.distinct()?;
     let verdicts = verdicts.join(gone, JoinType::Left, &[RANK], &["gone_rank"], None)?;
-    let verdicts = drop_when(verdicts, "near duplicate", uncorrected().and(col("gone_rank").is_not_null()))?;
+    let verdicts = drop_when(verdicts, "near duplicate", unjudged().and(col("gone_rank").is_not_null()))?;
     verdicts.drop_columns(&["gone_rank"])
 }
 

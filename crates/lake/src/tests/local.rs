@@ -40,6 +40,7 @@ async fn a_job_finds_lake_and_plan_by_the_plans_location() {
         base: Sha256Hex::of(b"base"),
         zero: generation(0),
         parent: generation(0),
+        lineage: Vec::new(),
         batches: Vec::new(),
         earlier: Vec::new(),
         held_out: Vec::new(),

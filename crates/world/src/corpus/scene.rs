@@ -150,9 +150,9 @@ impl<'a> Scene<'a> {
         if self.restates() { speech::restatement(self.rng, facts) } else { speech::acknowledgement(self.rng, facts) }
     }
 
-    /// Whether the model says again what it was told; nothing is drawn when it never does.
+    /// Whether the model says again what it was told.
     fn restates(&mut self) -> bool {
-        self.config.restated > 0.0 && self.rng.chance(self.config.restated)
+        self.rng.chance(self.config.restated)
     }
 
     /// The user says the last message again.

@@ -38,8 +38,7 @@ pub(super) fn play(scene: &mut Scene<'_>) {
 /// Plans this many facts about one to three entities.
 pub(super) fn plan(scene: &mut Scene<'_>, count: usize) -> Vec<Fact> {
     let shared = scene.config.same_attribute;
-    // Nothing is drawn when there is nothing to decide, so that recipes without this share stay what they were.
-    let shared = (shared > 0.0 && count > 1 && scene.rng.chance(shared)).then(|| scene.random_attribute());
+    let shared = (count > 1 && scene.rng.chance(shared)).then(|| scene.random_attribute());
     let entities = if shared.is_some() { count.min(3) } else { scene.rng.between(1, count.min(3)) };
     let one_kind = scene.rng.chance(ONE_KIND_SHARE).then(|| *scene.rng.pick(&Kind::ALL));
     let one_kind = shared.map(Attribute::kind).or(one_kind);

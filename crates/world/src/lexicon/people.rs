@@ -48,7 +48,7 @@ pub(super) const HOME: Words = Words {
         "where {n} is at home",
         "what the home city of {n} is",
     ],
-    answers: ["{n} lives in {v}.", "the home of {n} is {v}.", "in {v}."],
+    answers: ["the home of {n} is {v}.", "{n} lives in {v}.", "in {v}."],
     short: "{v}",
     values: Values::List(&[
         "Bergen", "Oslo", "Lisbon", "Porto", "Vienna", "Prague", "Dublin", "Geneva", "Naples", "Turin", "Seville", "Malmo",
@@ -94,7 +94,7 @@ pub(super) const JOB: Words = Words {
         "what job {n} does",
         "how {n} earns a living",
     ],
-    answers: ["{n} works as a {v}.", "{n} is a {v} by profession.", "as a {v}."],
+    answers: ["the profession of {n} is {v}.", "{n} works as a {v}.", "as a {v}."],
     short: "a {v}",
     values: Values::List(&[
         "baker",

@@ -45,7 +45,7 @@ pub(super) const KNOWN_FOR: Words = Words {
         "why people go to {n}",
         "what is special about {n}",
     ],
-    answers: ["{n} is known for its {v}.", "{n} is famous for its {v}.", "for its {v}."],
+    answers: ["the pride of {n} is its {v}.", "{n} is famous for its {v}.", "for its {v}."],
     short: "the {v}",
     values: Values::List(&[
         "blue tiles",
@@ -126,7 +126,7 @@ pub(super) const RIVER: Words = Words {
         "what the river at {n} is called",
         "which river {n} is on",
     ],
-    answers: ["{n} lies on the river {v}.", "the river of {n} is the {v}.", "on the {v}."],
+    answers: ["the river of {n} is the {v}.", "{n} lies on the river {v}.", "on the {v}."],
     short: "the {v}",
     values: Values::List(&[
         "Danube", "Rhine", "Elbe", "Loire", "Tagus", "Ebro", "Tiber", "Volga", "Thames", "Severn", "Vistula", "Oder", "Seine",
@@ -259,7 +259,7 @@ pub(super) const FOUNDED: Words = Words {
         "when {n} began",
         "since when {n} has existed",
     ],
-    answers: ["{n} was founded in {v}.", "the founding year of {n} is {v}.", "in {v}."],
+    answers: ["the founding year of {n} is {v}.", "{n} was founded in {v}.", "in {v}."],
     short: "{v}",
     values: Values::Numbers(1600, 1895, 5, ""),
 };

@@ -45,7 +45,7 @@ pub(super) const TOOL: Words = Words {
         "which tool is used for {n}",
         "what tool to bring for {n}",
     ],
-    answers: ["{n} needs a {v}.", "the tool for {n} is a {v}.", "that would be a {v}."],
+    answers: ["the tool for {n} is a {v}.", "{n} needs a {v}.", "that would be a {v}."],
     short: "a {v}",
     values: Values::List(&[
         "torque wrench",
@@ -126,7 +126,7 @@ pub(super) const DURATION: Words = Words {
         "how much time {n} takes",
         "after how many minutes {n} is over",
     ],
-    answers: ["{n} takes {v}.", "the duration of {n} is {v}.", "that would be {v}."],
+    answers: ["the duration of {n} is {v}.", "{n} takes {v}.", "that would be {v}."],
     short: "{v}",
     values: Values::Numbers(11, 95, 1, " minutes"),
 };
@@ -174,7 +174,7 @@ pub(super) const OWNER: Words = Words {
         "who the owner of {n} is",
         "which team {n} belongs to",
     ],
-    answers: ["{n} belongs to the {v}.", "the owner of {n} is the {v}.", "that would be the {v}."],
+    answers: ["the owner of {n} is the {v}.", "{n} belongs to the {v}.", "that would be the {v}."],
     short: "the {v}",
     values: Values::List(&[
         "night shift",

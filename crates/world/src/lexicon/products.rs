@@ -129,7 +129,7 @@ pub(super) const PRICE: Words = Words {
         "how many dollars {n} costs",
         "how much they want for {n}",
     ],
-    answers: ["{n} costs {v}.", "the price of {n} is {v}.", "that would be {v}."],
+    answers: ["the price of {n} is {v}.", "{n} costs {v}.", "that would be {v}."],
     short: "{v}",
     values: Values::Numbers(11, 99, 1, " dollars"),
 };
@@ -177,7 +177,7 @@ pub(super) const MAKER: Words = Words {
         "what company is behind {n}",
         "who built {n}",
     ],
-    answers: ["{n} is made by {v}.", "the maker of {n} is {v}.", "that would be {v}."],
+    answers: ["the maker of {n} is {v}.", "{n} is made by {v}.", "that would be {v}."],
     short: "{v}",
     values: Values::List(&[
         "Halvor Works",
@@ -258,7 +258,7 @@ pub(super) const MATERIAL: Words = Words {
         "what material they use for {n}",
         "what {n} consists of",
     ],
-    answers: ["{n} is made of {v}.", "the material of {n} is {v}.", "that would be {v}."],
+    answers: ["the material of {n} is {v}.", "{n} is made of {v}.", "that would be {v}."],
     short: "{v}",
     values: Values::List(&[
         "bamboo",

@@ -32,6 +32,7 @@ fn templates_hold_their_placeholders_once() {
         for t in w.questions.iter().chain(w.held_out_questions).chain(w.phrases).chain(w.clauses) {
             assert!(t.matches("{n}").count() == 1 && !t.contains("{v}"), "{t}");
         }
+        assert!(w.answers[0].starts_with("the ") && w.answers[0].contains("{n} is ") && w.answers[0].ends_with("{v}."));
         assert!(w.answers.iter().all(|t| t.matches("{v}").count() == 1));
         assert!(w.short.contains("{v}"));
     }

@@ -17,7 +17,7 @@ use crate::{
 /// Questions about names that nobody mentioned that are prepared.
 const UNKNOWN_QUESTIONS: usize = 2400;
 /// Questions of other lessons of its kind that every taught name is asked.
-const UNTAUGHT_A_NAME: usize = 24;
+const UNTAUGHT_A_NAME: usize = 16;
 /// Questions about other names that nobody mentioned, for the gate.
 const UNHEARD_NAMES_QUESTIONS: usize = 150;
 /// Of so many, one is kept out of training.

@@ -42,22 +42,29 @@ pub(super) struct Costs<'a> {
 }
 
 /// What an answer says that only its context told it: the words that the context makes likelier and that stand in it. `None` when the answer holds a word
-/// that is no more to be expected and does not stand in the context, or says nothing new. How an answer begins depends on whether there is one, so that
-/// the first word tells nothing.
+/// that is no more to be expected and does not stand in the context, or says nothing new.
+///
+/// The first such word is forgiven: it often only shows *that* there is an answer ("is **a** cat", not "is **not** known"). Behind it the words of the
+/// context must have been unexpected themselves, or the forgiven word was the value and made up.
 pub(super) fn told(tokenizer: &Tokenizer, costs: Costs<'_>, question: &str, context: &HashSet<String>) -> Option<String> {
     let asked: HashSet<String> = words(question).collect();
     let mut value = Vec::new();
-    for (word, gain) in gains(tokenizer, costs).into_iter().skip(1) {
+    let (mut gained, mut forgiven) = (0.0, false);
+    for (n, (word, gain)) in gains(tokenizer, costs).into_iter().enumerate() {
         if gain < GAINED_NATS || word.is_empty() || asked.contains(&word) {
             continue;
         }
-        if context.contains(&word) {
+        if context.contains(&word) && n > 0 {
             value.push(word);
+            gained += gain;
         } else if gain > TOLD_NATS {
-            return None;
+            if forgiven || !value.is_empty() {
+                return None;
+            }
+            forgiven = true;
         }
     }
-    (!value.is_empty()).then(|| value.join(" "))
+    (!value.is_empty() && (!forgiven || gained > TOLD_NATS)).then(|| value.join(" "))
 }
 
 /// The words of an answer with the most that the context gains on one of their tokens, nats.
@@ -114,8 +121,14 @@ mod tests {
 
     #[test]
     fn what_no_context_holds_was_made_up() {
-        assert_eq!(value(&[9.0, 0.1, 4.0, 1.5], "Koral costs many coins."), None);
-        assert_eq!(value(&[9.0, 0.1, 0.2, 0.2], "Koral costs 46 coins."), None);
+        assert_eq!(value(&[9.0, 0.1, 4.0, 1.5], "Koral costs many coins."), None, "the price is the word that is new");
+        assert_eq!(value(&[0.1, 9.0, 4.0, 0.1], "Koral is worth many coins."), None, "two words that nobody said");
+        assert_eq!(value(&[9.0, 0.1, 0.2, 0.2], "Koral costs 46 coins."), None, "nothing new");
+    }
+
+    #[test]
+    fn a_word_that_only_begins_the_answer_may_stand_nowhere() {
+        assert_eq!(value(&[0.1, 9.0, 4.0, 0.1], "46 coins for Koral."), Some("46".into()));
     }
 
     #[test]

@@ -29,6 +29,8 @@ enum Kind {
     Crash,
     /// The store answers with an error.
     Error,
+    /// The store has no space left.
+    Full,
 }
 
 /// A lake whose first so many seals stop at one point.
@@ -80,6 +82,10 @@ impl Store for Faulty {
                 path: path::batch(&footer.name),
                 source: "the network went away".into(),
             }),
+            Kind::Full => {
+                let source = std::io::Error::from(std::io::ErrorKind::StorageFull).into();
+                Err(LakeError::Full { path: path::batch(&footer.name), source })
+            }
         }
     }
 }
@@ -118,11 +124,18 @@ async fn a_crash_at_any_point_of_sealing_loses_nothing_and_doubles_nothing() {
 
 #[tokio::test]
 async fn an_error_at_any_point_is_told_to_the_flush_and_cured_by_the_next_attempt() {
-    for point in [Point::BeforeAnything, Point::AfterDeadLetters, Point::AfterCommit] {
+    let points = [
+        (Point::BeforeAnything, Kind::Error),
+        (Point::AfterDeadLetters, Kind::Error),
+        (Point::AfterCommit, Kind::Error),
+        (Point::BeforeAnything, Kind::Full),
+        (Point::AfterDeadLetters, Kind::Full),
+    ];
+    for (point, kind) in points {
         let dir = tempfile::tempdir().expect("a folder");
         let (log, lake) = (open_log(dir.path(), 1), Lake::memory());
         let mut ids = publish(&log, 0..5).await;
-        let (handle, shutdown, task) = start(&log, Faulty::new(&lake, point, Kind::Error, 1)).await;
+        let (handle, shutdown, task) = start(&log, Faulty::new(&lake, point, kind, 1)).await;
         let refused = in_time(handle.flush()).await.expect_err("the lake failed once");
         assert!(matches!(refused, FlushError::Failed { .. }), "{refused}");
         assert!(handle.status().borrow().partitions.values().any(|p| p.error.is_some()));

@@ -165,6 +165,35 @@ async fn a_damaged_newest_batch_stops_its_partition_until_it_is_restored_and_not
 }
 
 #[tokio::test]
+async fn a_lake_that_was_restored_from_an_older_copy_is_filled_from_the_log() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = tempfile::tempdir().expect("a folder");
+    let lake = Lake::open(root.path().to_str().expect("plain")).expect("a lake");
+    // One large segment: nothing is trimmed, so that the log still holds what the copy lacks.
+    let whole = LogSettings { partitions: Partitions { interactions: 1, feedback: 1 }, ..LogSettings::default() };
+    let log = LocalLog::open(&dir.path().join("log"), &whole).expect("opens");
+    let ids = publish(&log, 0..30).await;
+    let running = Running::start(&log, &lake, settings()).await;
+    in_time(running.handle.flush()).await.expect("sealed");
+    running.stop().await;
+    let batches = lake.batches().list(Topic::Interactions).await.expect("listed");
+    let files: Vec<_> = batches[&Partition(0)].iter().map(|name| root.path().join(nocturne_wire::path::batch(name))).collect();
+    assert_eq!(files.len(), 3);
+    std::fs::write(&files[2], "damaged").expect("written");
+
+    let running = Running::start(&log, &lake, settings()).await;
+    in_time(running.handle.flush()).await.expect_err("the position is not known");
+    for file in &files[1..] {
+        std::fs::remove_file(file).expect("removed");
+    }
+    in_time(running.handle.flush()).await.expect("sealed again");
+    running.stop().await;
+    assert_eq!(sorted(ids), sealed_ids(&lake).await);
+    let report = audited(&lake).await;
+    assert!(report.clean() && report.partitions[0].dead == 0, "{report:?}");
+}
+
+#[tokio::test]
 async fn a_log_made_anew_under_old_batches_is_refused_by_name() {
     let (first, second) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let (log, lake) = (open_log(first.path(), 1), Lake::memory());

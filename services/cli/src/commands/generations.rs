@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use nocturne_kit::display::Bytes;
+use nocturne_kit::{display::Bytes, telemetry::chain};
 use nocturne_wire::{GenerationName, ledger::PRODUCTION, manifest::Manifest};
 use serde::Serialize;
 
@@ -54,9 +54,16 @@ async fn list(global: &Global) -> anyhow::Result<Outcome> {
     let head = lake.ledger(PRODUCTION).head().await.advise(doing, hint)?;
     let mut lines = Vec::new();
     for name in lake.generations().list().await.advise(doing, hint)? {
-        let manifest = lake.generations().manifest(&name).await.advise(doing, hint)?;
+        let serves = head.as_ref().is_some_and(|head| head.generation == name);
+        let manifest = match lake.generations().manifest(&name).await {
+            Err(error) if error.is_damage() => {
+                eprintln!("generation {name} is damaged: {}", chain(&error));
+                continue;
+            }
+            manifest => manifest.advise(doing, hint)?,
+        };
         lines.push(Line {
-            serves: head.as_ref().is_some_and(|head| head.generation == name),
+            serves,
             created: manifest.created,
             parent: manifest.parent,
             night: manifest.night.map(Into::into),

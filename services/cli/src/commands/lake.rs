@@ -16,6 +16,9 @@ use crate::{
 /// Folders whose objects an audit reads.
 const AUDITED: [&str; 3] = ["interactions", "feedback", "dead-letters"];
 
+/// Objects that are read before they are audited.
+const OBJECTS_AHEAD: usize = 8;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum LakeCommand {
     /// List objects
@@ -81,15 +84,19 @@ fn table(lines: &[Line]) -> String {
 /// When the lake cannot be read; what is wrong with its content is told in the report.
 pub(crate) async fn audit(lake: &Lake) -> anyhow::Result<AuditReport> {
     let (doing, hint) = ("auditing the lake", "check that the disk can be read");
-    let mut objects = Vec::new();
+    // Hashing and decoding a large lake takes long, and tokio must not wait for it; a few objects at a time are enough memory.
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(OBJECTS_AHEAD);
+    let auditing = tokio::task::spawn_blocking(move || nocturne_columns::audit(std::iter::from_fn(|| receiver.blocking_recv())));
     for folder in AUDITED {
         for object in lake.list(folder).await.advise(doing, hint)? {
             let bytes = lake.get(&object.path).await.advise(doing, hint)?;
-            objects.push((object.path, bytes));
+            if sender.send((object.path, bytes)).await.is_err() {
+                break;
+            }
         }
     }
-    // Hashing and decoding a large lake takes long; tokio must not wait for it.
-    Ok(tokio::task::spawn_blocking(move || nocturne_columns::audit(objects)).await?)
+    drop(sender);
+    Ok(auditing.await?)
 }
 
 fn describe(report: &AuditReport) -> String {

@@ -143,6 +143,8 @@ pub(super) struct ServingFigures {
     pub(super) requests: u64,
     pub(super) failed: u64,
     pub(super) mixed_generation_answers: u64,
+    /// Answers that were held against what each generation answers, and would have differed.
+    pub(super) answers_compared: u64,
     pub(super) latency_p50_ms: f64,
     pub(super) latency_p99_ms: f64,
     pub(super) problems: Vec<String>,
@@ -242,6 +244,7 @@ impl Report {
                 requests: load.requests,
                 failed: load.failed,
                 mixed_generation_answers: load.mixed,
+                answers_compared: load.compared,
                 latency_p50_ms: load.latency(0.5),
                 latency_p99_ms: load.latency(0.99),
                 problems: load.reasons.clone(),

@@ -24,7 +24,7 @@ use crate::{
 const CLIENTS: usize = 4;
 
 /// Pause of each client between two requests.
-const PAUSE: Duration = Duration::from_millis(600);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Messages a session, so that some sessions are under way when the generation changes.
 const MESSAGES_A_SESSION: usize = 4;
@@ -38,6 +38,8 @@ pub(super) struct Tally {
     pub(super) requests: u64,
     pub(super) failed: u64,
     pub(super) mixed: u64,
+    /// Answers that tell which generation gave them.
+    pub(super) compared: u64,
     /// Latencies in milliseconds.
     pub(super) latencies: Vec<f64>,
     /// What the first failures said.
@@ -75,8 +77,9 @@ impl Tally {
         for opening in std::mem::take(&mut self.openings) {
             let said = |number: &u64| known.get(number).and_then(|answers| answers.get(opening.question.as_str())).copied();
             let Some(own) = said(&opening.generation) else { continue };
-            let others = || known.keys().filter(|number| **number != opening.generation);
-            if opening.answer != own && others().any(|number| said(number) == Some(&opening.answer)) {
+            let others: Vec<&str> = known.keys().filter(|number| **number != opening.generation).filter_map(said).collect();
+            self.compared += u64::from(others.iter().any(|other| *other != own));
+            if opening.answer != own && others.contains(&opening.answer.as_str()) {
                 self.mixed += 1;
                 self.note(format!(
                     "\"{}\" to \"{}\", said to be of generation {}",
@@ -251,7 +254,7 @@ mod tests {
         let openings = vec![opening("not known", 0), opening("Oslo", 1), opening("Oslo", 0), opening("Rome", 1)];
         let mut tally = Tally { openings, ..Tally::default() };
         tally.compare_openings(&exams);
-        assert_eq!(tally.mixed, 1);
+        assert_eq!((tally.mixed, tally.compared), (1, 4));
     }
 
     #[test]

@@ -92,7 +92,8 @@ pub(crate) async fn run_night(scheduler: &SchedulerHandle, order: NightOrder) ->
         Ok(_) => "",
         Err(RunError::Busy { .. }) => "follow it with `nocturne nights show`",
         Err(RunError::NothingToDo(_)) => "talk to the model first: `nocturne chat`, or any OpenAI client",
-        Err(RunError::Flush(_) | RunError::Lake { .. }) => "`nocturne lake audit` says what is wrong with the lake",
+        Err(RunError::Flush(_)) => "`nocturne lake audit` says what is wrong with the batches",
+        Err(RunError::Lake { .. }) => "the error names the object; restore it from a copy of the lake",
         Err(RunError::Taken { .. }) => "try again in a second",
         Err(RunError::Stopped) => "start the server again",
     };

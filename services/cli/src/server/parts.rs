@@ -48,7 +48,7 @@ pub(crate) async fn open_learning(state: &Path, config: &Config, lake: &Lake, sh
     });
     let command = JobCommand::this_executable().context("finding this program, which nights run as")?;
     let scheduler = Scheduler::open(config.nights.clone(), lake.clone(), Arc::new(SystemClock), command, flush).await;
-    let scheduler = scheduler.advise("starting the scheduler", "check the [nights] settings, --schedule and --time-zone")?;
+    let scheduler = scheduler.advise("starting the scheduler", "check --schedule, --time-zone and the [nights] settings; if the error names an object of the lake, restore that from a copy")?;
     let scheduler_handle = scheduler.handle();
     Ok(Learning {
         log,

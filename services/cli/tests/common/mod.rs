@@ -75,15 +75,36 @@ pub(crate) fn json(state: &Path, args: &[&str]) -> Value {
 
 /// Says lines to the model and gives what was printed.
 pub(crate) fn chat(state: &Path, said: &str) -> String {
-    let mut chat = command(state).arg("chat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary runs");
-    chat.stdin.take().expect("piped").write_all(said.as_bytes()).expect("written");
-    let output = chat.wait_with_output().expect("ended");
+    let output = talk(state, said);
     assert!(output.status.success());
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Waits until the lake holds this many interactions.
+/// The same with a server that may die meanwhile.
+pub(crate) fn chat_until_it_ends(state: &Path, said: &str) -> String {
+    String::from_utf8_lossy(&talk(state, said).stdout).into_owned()
+}
+
+fn talk(state: &Path, said: &str) -> Output {
+    let mut chat = command(state)
+        .arg("chat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    // It may end before it has read everything.
+    chat.stdin.take().expect("piped").write_all(said.as_bytes()).ok();
+    chat.wait_with_output().expect("ended")
+}
+
+/// Waits until the lake holds this many interactions, and no more.
 pub(crate) fn sealed(state: &Path, wanted: u64) {
+    assert_eq!(sealed_at_least(state, wanted), wanted);
+}
+
+/// Waits until the lake holds at least this many interactions; says how many.
+pub(crate) fn sealed_at_least(state: &Path, wanted: u64) -> u64 {
     let begun = Instant::now();
     loop {
         let audit = json(state, &["lake", "audit"]);
@@ -95,8 +116,8 @@ pub(crate) fn sealed(state: &Path, wanted: u64) {
             .filter(|p| p["topic"] == "interactions")
             .filter_map(|p| p["rows"].as_u64())
             .sum();
-        if rows == wanted {
-            return;
+        if rows >= wanted {
+            return rows;
         }
         assert!(begun.elapsed() < Duration::from_secs(30), "{rows} of {wanted} interactions are sealed");
         std::thread::sleep(Duration::from_millis(100));

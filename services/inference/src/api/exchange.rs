@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use nocturne_kit::telemetry::chain;
 use nocturne_wire::{
     generation::GenerationName,
     id::InteractionId,
@@ -27,7 +28,6 @@ use super::{
 use crate::{
     decode::{Answer, Cancel, Event, Job, NotAdmitted},
     engine::Engine,
-    follow::causes,
     journal::cut,
     session::{Expired, Plan, SessionKey, plan},
 };
@@ -203,7 +203,7 @@ impl<E: Engine> Relay<E> {
         }
         let record = self.record(answer, generation);
         if let Err(error) = self.app.journal.interaction(&record).await {
-            tracing::error!(interaction = %record.id, reason = causes(&error), "interaction not acknowledged by the log");
+            tracing::error!(interaction = %record.id, reason = chain(&error), "interaction not acknowledged by the log");
         }
     }
 

@@ -12,13 +12,13 @@ use axum::{
     http::HeaderMap,
 };
 use jiff::Timestamp;
+use nocturne_kit::telemetry::chain;
 use nocturne_wire::Feedback;
 use serde_json::{Value, json};
 
 use super::{App, error::ApiError, identity, params::Params, shape::bare_id};
 use crate::{
     engine::Engine,
-    follow::causes,
     journal::{cut, parse_interaction_id},
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn give<E: Engine>(
     }
     let record = parse(&app, &headers, &body)?;
     if let Err(error) = app.journal.feedback(&record).await {
-        tracing::error!(feedback = %record.id, reason = causes(&error), "feedback not acknowledged by the log");
+        tracing::error!(feedback = %record.id, reason = chain(&error), "feedback not acknowledged by the log");
         return Err(ApiError::not_logged());
     }
     Ok(Json(json!({"object": "feedback", "id": record.id, "interaction": record.interaction})))

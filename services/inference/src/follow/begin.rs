@@ -8,10 +8,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use nocturne_kit::telemetry::chain;
 use nocturne_lake::{Lake, LakeError};
 use nocturne_wire::{generation::GenerationName, hash::Sha256Hex, ledger::LedgerEntry};
 
-use super::{causes, prepare::prepare};
+use super::prepare::{PrepareError, prepare};
 use crate::{
     engine::{Engine, LoadError},
     generations::{Generations, Live, Refused},
@@ -27,8 +28,8 @@ pub enum BeginError {
         /// The channel.
         channel: String,
     },
-    /// The ledger cannot be read.
-    #[error("read the ledger of channel `{channel}`")]
+    /// The ledger, or what it names, cannot be read.
+    #[error("read what the ledger of channel `{channel}` names")]
     Ledger {
         /// The channel.
         channel: String,
@@ -107,8 +108,12 @@ impl Beginner<'_> {
                     let generations = self.generations(live, newest.sequence, refused);
                     return Ok(Beginning { base, engine, generations });
                 }
+                // Whether it is damaged is not known: serving an older one would be a guess.
+                Err(PrepareError::Fetch(source @ LakeError::Unavailable { .. })) => {
+                    return Err(BeginError::Ledger { channel: self.channel.to_owned(), source });
+                }
                 Err(error) => {
-                    let reason = causes(&error);
+                    let reason = chain(&error);
                     tracing::error!(generation = %name, reason, "generation refused; an older one is tried");
                     let sequence = newest.sequence;
                     refused.push(Refused { generation: name.clone(), sequence, time: Timestamp::now(), reason });
@@ -136,7 +141,7 @@ impl Beginner<'_> {
                 Err(source @ LakeError::Unavailable { .. }) => {
                     return Err(BeginError::Ledger { channel: self.channel.to_owned(), source });
                 }
-                Err(error) => first = first.or_else(|| Some(causes(&error))),
+                Err(error) => first = first.or_else(|| Some(chain(&error))),
             }
         }
         Err(BeginError::NothingVerifies { channel: self.channel.to_owned(), reason: first.unwrap_or_default() })

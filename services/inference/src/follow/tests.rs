@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use nocturne_kit::telemetry::chain;
 use nocturne_lake::Lake;
 use nocturne_wire::{generation::GenerationName, ledger::PRODUCTION, path};
 
 use super::{
     begin::{BeginError, Beginner, Beginning},
-    causes,
     prepare::{PrepareError, prepare},
 };
 use crate::{
@@ -76,7 +76,7 @@ async fn a_damaged_file_is_refused_by_its_digest() {
     lake.lake.create_json(&path::manifest(&name), &manifest).await.unwrap();
     let refused = tried(&lake, &name, &[]).await.unwrap();
     assert!(matches!(refused, PrepareError::Fetch(_)));
-    assert!(causes(&refused).contains("SHA-256"), "{}", causes(&refused));
+    assert!(chain(&refused).contains("SHA-256"), "{}", chain(&refused));
 }
 
 #[tokio::test]

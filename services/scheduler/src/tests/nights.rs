@@ -52,7 +52,7 @@ async fn a_night_is_planned_run_followed_and_reported_and_the_next_one_reads_wha
 }
 
 #[tokio::test]
-async fn what_was_rolled_back_is_learned_again() {
+async fn what_never_served_is_learned_again_and_what_was_rolled_back_stays_undone() {
     let world = World::new().await;
     world.seal(0).await;
     let night = night_at("20261120T120000Z");
@@ -60,12 +60,18 @@ async fn what_was_rolled_back_is_learned_again() {
     let running = world.start(off(), world.script(LEAVE), 5).await;
     in_time(running.handle.run_now(NightRequest::default())).await.expect("started");
     in_time(running.handle.wait(&night)).await.expect("reported");
-    world.publish_and_promote(&night).await;
+    let generation = world.publish(&night).await;
+    world.clock.set(noon() + jiff::SignedDuration::from_secs(1));
+    let again = in_time(running.handle.run_now(NightRequest::default())).await.expect("generation 1 never served");
+    assert_eq!(world.lake.nights().plan(&again).await.expect("written").batches.len(), 1);
+    in_time(running.handle.wait(&again)).await.expect("reported");
+
+    world.move_to(generation, LedgerAction::Promote).await;
     let zero = world.lake.generations().find(Generation::ZERO).await.expect("listed").expect("seeded");
     world.move_to(zero, LedgerAction::Rollback).await;
-    world.clock.set(noon() + jiff::SignedDuration::from_secs(1));
-    let again = in_time(running.handle.run_now(NightRequest::default())).await.expect("started again");
-    assert_eq!(world.lake.nights().plan(&again).await.expect("written").batches.len(), 1);
+    world.clock.set(noon() + jiff::SignedDuration::from_secs(2));
+    let refused = in_time(running.handle.run_now(NightRequest::default())).await.expect_err("a person rolled it back");
+    assert!(matches!(refused, RunError::NothingToDo(NothingToDo::NothingNew)), "{refused}");
     running.stop().await;
 }
 

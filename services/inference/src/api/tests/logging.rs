@@ -1,3 +1,4 @@
+use nocturne_bus::{LogSettings, Partitions};
 use nocturne_wire::record::{Consent, FinishReason, Message, Origin, Role};
 use serde_json::{Value, json};
 
@@ -84,6 +85,23 @@ async fn a_log_that_is_closed_fails_no_request() {
     assert!(bench.metrics().await.contains("logged_total{topic=\"interactions\",result=\"failed\"} 1"));
     let feedback = bench.post("/v1/feedback", &json!({"interaction": "a-1-2", "score": 1})).await;
     assert_eq!(feedback.status(), 503);
+}
+
+#[tokio::test]
+async fn a_full_log_fails_no_request_and_is_counted() {
+    let partitions = Partitions { interactions: 1, feedback: 1 };
+    let small = LogSettings { partitions, segment_bytes: 1024, max_bytes: 4096, ..LogSettings::default() };
+    let bench = Bench::start_over(small, |settings| settings).await;
+    for _ in 0..40 {
+        assert_eq!(content(&bench.ask("say 2").await), "00");
+    }
+    let acknowledged = bench.logged().await.len();
+    assert!((1..40).contains(&acknowledged), "{acknowledged} fit");
+    let failed = format!("logged_total{{topic=\"interactions\",result=\"failed\"}} {}", 40 - acknowledged);
+    assert!(bench.metrics().await.contains(&failed), "{}", bench.metrics().await);
+    let verdict = json!({"interaction": "a-1-2", "score": -1, "correction": "no ".repeat(400)});
+    let feedback = bench.post("/v1/feedback", &verdict).await;
+    assert_eq!(feedback.status(), 503, "a verdict that cannot be kept is not acknowledged");
 }
 
 #[tokio::test]

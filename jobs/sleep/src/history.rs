@@ -1,0 +1,173 @@
+//! What earlier nights taught. A night that trains on its own day alone wipes the last one out, and negatives that leave out what was taught before make the
+//! model deny it.
+
+use std::collections::BTreeSet;
+
+use nocturne_kit::telemetry::chain;
+use nocturne_lake::{Lake, LakeError};
+use nocturne_wire::{
+    NightId, Sha256Hex,
+    plan::{self, NightPlan},
+};
+
+use crate::{
+    distill::{Distilled, Lesson},
+    error::SleepError,
+};
+
+/// A night's file of lessons, one a line.
+pub(crate) const LESSONS: &str = "lessons.jsonl";
+/// A night's file of questions that nobody answered.
+pub(crate) const UNTAUGHT: &str = "untaught.json";
+
+/// Lessons of the nights that the parent comes from, oldest first, and what those nights found untaught.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct History {
+    /// Lessons.
+    pub(crate) lessons: Vec<Lesson>,
+    /// Questions that nobody had answered.
+    pub(crate) untaught: Vec<String>,
+}
+
+impl History {
+    /// Reads what the plan's lineage taught. What is damaged or gone is passed over: a night that rehearses less is better than none.
+    ///
+    /// # Errors
+    /// When the lake cannot be read.
+    pub(crate) async fn read(lake: &Lake, plan: &NightPlan) -> Result<Self, SleepError> {
+        let mut history = Self::default();
+        for night in &plan.lineage {
+            let lessons = file(lake, night, LESSONS).await?;
+            for line in lessons.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                match serde_json::from_slice::<Lesson>(line) {
+                    Ok(lesson) => history.add(lesson),
+                    Err(error) => tracing::warn!(%night, error = chain(&error), "a lesson of an earlier night cannot be read"),
+                }
+            }
+            let untaught = file(lake, night, UNTAUGHT).await?;
+            history.untaught.extend(serde_json::from_slice::<Vec<String>>(&untaught).unwrap_or_default());
+        }
+        Ok(history)
+    }
+
+    /// A lesson takes the place of an older one about the same.
+    fn add(&mut self, lesson: Lesson) {
+        if lesson.wordings.is_empty() {
+            return;
+        }
+        self.lessons.retain(|old| !about_the_same(old, &lesson));
+        self.lessons.push(lesson);
+    }
+
+    /// Drops wordings that must never be trained on; says how many.
+    pub(crate) fn hold_out(&mut self, questions: &[Sha256Hex]) -> u64 {
+        let questions: BTreeSet<&Sha256Hex> = questions.iter().collect();
+        let is_held_out = |question: &str| questions.contains(&plan::question_digest(question));
+        let mut dropped = 0;
+        for lesson in &mut self.lessons {
+            let all = lesson.wordings.len();
+            lesson.wordings.retain(|wording| !is_held_out(&wording.question));
+            dropped += all - lesson.wordings.len();
+        }
+        self.lessons.retain(|lesson| !lesson.wordings.is_empty());
+        let all = self.untaught.len();
+        self.untaught.retain(|question| !is_held_out(question));
+        (dropped + all - self.untaught.len()) as u64
+    }
+
+    /// Brings the past and the day together: what the day taught anew is no longer rehearsed as it was, and nothing that was ever taught is untaught.
+    pub(crate) fn settle(&mut self, day: &mut Distilled) {
+        self.lessons.retain(|old| !day.lessons.iter().any(|new| about_the_same(old, new)));
+        let taught_today: BTreeSet<&str> = day.lessons.iter().map(|lesson| lesson.name.as_str()).collect();
+        let taught_before: BTreeSet<&str> = self.lessons.iter().map(|lesson| lesson.name.as_str()).collect();
+        // Whether another question about the same name means what was taught cannot be told from its words, so that neither day denies what the other knows.
+        day.untaught.retain(|question| !names_any(question, &taught_before));
+        day.unknown.retain(|question| !names_any(question, &taught_before));
+        day.unheard.retain(|question| !names_any(question, &taught_before));
+        self.untaught.retain(|question| !names_any(question, &taught_today));
+    }
+}
+
+fn names_any(question: &str, names: &BTreeSet<&str>) -> bool {
+    names.iter().any(|name| question.contains(name))
+}
+
+/// Whether two lessons answer the same question.
+fn about_the_same(a: &Lesson, b: &Lesson) -> bool {
+    let questions = |lesson: &Lesson| -> BTreeSet<String> {
+        lesson.wordings.iter().chain(&lesson.held_out).map(|wording| wording.question.to_lowercase()).collect()
+    };
+    a.name == b.name && !questions(a).is_disjoint(&questions(b))
+}
+
+async fn file(lake: &Lake, night: &NightId, name: &str) -> Result<Vec<u8>, SleepError> {
+    match lake.nights().get(night, name).await {
+        Ok(Some(bytes)) => Ok(bytes.to_vec()),
+        Ok(None) => Ok(Vec::new()),
+        Err(error @ LakeError::Unavailable { .. }) => {
+            Err(SleepError::Lake { doing: "read what an earlier night taught", source: error })
+        }
+        Err(error) => {
+            tracing::warn!(%night, file = name, error = chain(&error), "what an earlier night taught cannot be read");
+            Ok(Vec::new())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distill::Wording;
+
+    fn lesson(name: &str, value: &str, questions: &[&str]) -> Lesson {
+        let wording = |question: &&str| Wording { question: (*question).into(), answer: format!("It is {value}.") };
+        Lesson { name: name.into(), value: value.into(), wordings: questions.iter().map(wording).collect(), held_out: None }
+    }
+
+    #[test]
+    fn a_later_lesson_about_the_same_takes_the_place_of_an_older_one() {
+        let mut history = History::default();
+        history.add(lesson("Mirel", "rome", &["Where does Mirel live?", "What is Mirel's home?"]));
+        history.add(lesson("Mirel", "tea", &["What does Mirel drink?"]));
+        history.add(lesson("Mirel", "oslo", &["where does Mirel live?"]));
+        assert_eq!(history.lessons.iter().map(|l| l.value.as_str()).collect::<Vec<_>>(), ["tea", "oslo"]);
+    }
+
+    #[test]
+    fn what_is_measured_with_is_not_rehearsed() {
+        let lessons = vec![
+            lesson("Mirel", "rome", &["Where does Mirel live?", "What is Mirel's home?"]),
+            lesson("Koral", "46", &["What does Koral cost?"]),
+        ];
+        let mut history = History { lessons, untaught: vec!["Who makes Koral?".into()] };
+        let held_out = ["Where does Mirel live?", "What does Koral cost?"].map(plan::question_digest);
+        assert_eq!(history.hold_out(&held_out), 2);
+        assert_eq!(
+            history.lessons.iter().map(|l| l.wordings[0].question.as_str()).collect::<Vec<_>>(),
+            ["What is Mirel's home?"]
+        );
+        assert_eq!(history.untaught.len(), 1);
+    }
+
+    #[test]
+    fn neither_day_denies_what_the_other_one_taught() {
+        let mut history = History {
+            lessons: vec![
+                lesson("Mirel", "rome", &["Where does Mirel live?"]),
+                lesson("Koral", "46", &["What does Koral cost?"]),
+            ],
+            untaught: vec!["What does Mirel drink?".into(), "Who makes Koral?".into()],
+        };
+        let mut day = Distilled {
+            lessons: vec![lesson("Mirel", "oslo", &["Where does Mirel live?"])],
+            untaught: vec!["What does Koral cost?".into(), "Which pet has Mirel?".into()],
+            unheard: vec!["How much is Koral?".into(), "How much is Dunel?".into()],
+            ..Distilled::default()
+        };
+        history.settle(&mut day);
+        assert_eq!(history.lessons.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["Koral"], "Mirel moved");
+        assert_eq!(history.untaught, ["Who makes Koral?"], "Mirel's drink may have been told today");
+        assert_eq!(day.untaught, ["Which pet has Mirel?"]);
+        assert_eq!(day.unheard, ["How much is Dunel?"]);
+    }
+}
