@@ -102,8 +102,8 @@ pub struct NightPlan {
     pub lineage: Vec<NightId>,
     /// The batches to read.
     pub batches: Vec<PlannedBatch>,
-    /// Interactions that earlier nights have read, the newest first: of these only what the planned feedback is about is read again, because verdicts come
-    /// when people find the time.
+    /// Interactions that earlier nights have read, the newest first: of these only what the planned feedback corrects is read again, because
+    /// corrections come when people find the time.
     #[serde(default)]
     pub earlier: Vec<PlannedBatch>,
     /// Questions that must never be trained on: SHA-256 of their normalized text. A measure that is trained on measures nothing.

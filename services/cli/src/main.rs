@@ -2,8 +2,8 @@
 //!
 //! A command is a module under [`commands`]; what several commands need lies beside it. A command returns what a person or a script
 //! should see, as an [`output::Outcome`] for the exit code, or an error that says what was being done, why it failed and what to do
-//! next. Commands that change something talk to the server that owns the state directory when one runs, and take the directory
-//! themselves when none does; reading needs neither, because everything in the lake is immutable.
+//! next. A night is ordered from the server that owns the state directory, or takes the directory itself when none runs. Moving a channel is one
+//! entry in the ledger, which decides every race, and a nudge to the server; reading needs neither, because everything in the lake is immutable.
 
 mod address;
 mod admin;
