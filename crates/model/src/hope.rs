@@ -25,6 +25,7 @@ use crate::{
         linear::Linear,
         mlp::{Activation, Mlp},
         norm::RmsNorm,
+        quiet::Quiet,
     },
 };
 
@@ -253,12 +254,17 @@ impl Hope {
 
     /// Hidden states after the last norm, `[B, T, C]`, of token ids `[B, T]` (row-major).
     pub fn hidden(&self, ids: &Arc<Vec<u32>>, batch: usize, slow: SlowBank) -> Tensor<3> {
+        self.hidden_quiet(ids, batch, slow, None)
+    }
+
+    /// The same for training, with a penalty on what every slow bank adds to the stream, its rows those of the flattened `[B × T]`.
+    pub fn hidden_quiet(&self, ids: &Arc<Vec<u32>>, batch: usize, slow: SlowBank, quiet: Option<&Quiet>) -> Tensor<3> {
         let mut x: Tensor<3> = apply1(self.embed.val(), Arc::new(Embed { ids: Arc::clone(ids), batch }));
         for block in &self.blocks {
             let normed = norm(x.clone(), &block.mixer_norm);
             x = x + self.mix(&block.mixer, normed);
             let normed = norm(x.clone(), &block.cms_norm);
-            x = x + self.remember(&block.cms, normed, slow);
+            x = x + self.remember(&block.cms, normed, slow, quiet);
         }
         norm(x, &self.norm)
     }
@@ -279,10 +285,14 @@ impl Hope {
         linear(mixed, &mixer.out)
     }
 
-    fn remember(&self, cms: &Cms, x: Tensor<3>, slow: SlowBank) -> Tensor<3> {
+    fn remember(&self, cms: &Cms, x: Tensor<3>, slow: SlowBank, quiet: Option<&Quiet>) -> Tensor<3> {
         let mut y = perceptron(x.clone(), &cms.frozen, self.settings.frozen);
         if slow == SlowBank::On {
-            y = y + perceptron(x.clone(), &cms.slow, self.settings.slow);
+            let added = perceptron(x.clone(), &cms.slow, self.settings.slow);
+            y = y + match quiet {
+                Some(penalty) => apply1(added, Arc::new(penalty.clone())),
+                None => added,
+            };
         }
         if let Some(fast) = &cms.fast {
             let qkv: Tensor<3> = linear(x.clone(), &fast.qkv);

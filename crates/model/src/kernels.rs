@@ -14,6 +14,7 @@ pub mod linear;
 pub mod math;
 pub mod mlp;
 pub mod norm;
+pub mod quiet;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,10 @@ use crate::{
     config::HopeConfig,
     error::ModelError,
     hope::{Hope, SlowBank},
-    kernels::head::{Goal, Tally, Target, Targets, distributions},
+    kernels::{
+        head::{Goal, Tally, Target, Targets, distributions},
+        quiet::Quiet,
+    },
     params,
     tensors::Tensors,
     tokenizer::Tokenizer,
@@ -50,6 +53,8 @@ pub struct Row {
     pub ids: Vec<u32>,
     /// Targets in the order of positions.
     pub aims: Vec<Aim>,
+    /// Penalty on half the squared length of what a slow bank adds at each position, weighed like a target's loss but not part of the loss that is told.
+    pub quiet: f32,
 }
 
 /// One message of a row and the weight of predicting it.
@@ -103,6 +108,14 @@ impl Row {
         self.aims = positions.map(keep).collect();
         self
     }
+
+    /// The same row, over which slow banks should say little.
+    ///
+    /// What Kullback-Leibler divergence rewards stops where the right token is certain; banks then grow until they drown the stream wherever nothing was
+    /// rehearsed. This holds their answer down at every position and in every channel.
+    pub fn quiet(self, penalty: f32) -> Self {
+        Self { quiet: penalty, ..self }
+    }
 }
 
 /// Rows of similar length, padded to the longest.
@@ -112,6 +125,8 @@ struct Batch {
     rows: usize,
     time: usize,
     aims: Vec<(u32, Aim, u32)>,
+    /// The penalty of every position when any row has one.
+    quiet: Option<Arc<Vec<f32>>>,
 }
 
 impl Batch {
@@ -119,7 +134,11 @@ impl Batch {
         let time = rows.iter().map(|r| r.ids.len()).max().unwrap_or(0);
         let mut ids = vec![PAD; rows.len() * time];
         let mut aims = Vec::new();
+        let mut quiet = rows.iter().any(|r| r.quiet > 0.0).then(|| vec![0.0; ids.len()]);
         for (n, row) in rows.iter().enumerate() {
+            if let Some(quiet) = &mut quiet {
+                quiet[n * time..n * time + row.ids.len()].fill(row.quiet);
+            }
             ids[n * time..n * time + row.ids.len()].copy_from_slice(&row.ids);
             let at = (n * time) as u32;
             aims.extend(row.aims.iter().map(|aim| {
@@ -127,7 +146,7 @@ impl Batch {
                 (at + aim.position, *aim, next)
             }));
         }
-        Self { ids: Arc::new(ids), rows: rows.len(), time, aims }
+        Self { ids: Arc::new(ids), rows: rows.len(), time, aims, quiet: quiet.map(Arc::new) }
     }
 
     /// Splits rows into batches of similar length with at most `cap` padded tokens each.
@@ -238,7 +257,8 @@ impl Trainer {
 
     fn backward(&self, batch: &Batch, weight: f32, slow: SlowBank, gradients: &mut GradientsAccumulator<Hope>) -> (f64, Tally) {
         let targets = Arc::new(self.targets(batch));
-        let hidden = self.model.hidden(&batch.ids, batch.rows, slow);
+        let quiet = batch.quiet.clone().map(|weights| Quiet { weights, normalizer: weight });
+        let hidden = self.model.hidden_quiet(&batch.ids, batch.rows, slow, quiet.as_ref());
         let (loss, tally) = self.model.loss(hidden, targets, weight);
         let value = f64::from(loss.clone().into_scalar::<f32>());
         let computed = GradientsParams::from_grads(loss.backward(), &self.model);

@@ -42,10 +42,12 @@ pub(crate) struct StudySettings {
     pub(crate) untaught: usize,
     /// Session rows a step.
     pub(crate) sessions: usize,
-    /// Share of lesson questions that lose a word outside the name.
+    /// Share of lesson questions that lose a word outside the name, and of those that lose one more each time: what stays must be enough.
     pub(crate) word_dropout: f64,
     /// Weight of staying as generation 0 is, at every position.
     pub(crate) keep_weight: f32,
+    /// Penalty on what slow banks add to the stream in sessions.
+    pub(crate) quiet_sessions: f32,
     /// Steps of warm-up.
     pub(crate) warm_up: u64,
     /// Share of the steps after which the rate falls.
@@ -57,19 +59,20 @@ pub(crate) struct StudySettings {
 impl Default for StudySettings {
     fn default() -> Self {
         Self {
-            views_a_lesson: 90,
+            views_a_lesson: 100,
             min_steps: 150,
             lessons: 30,
             history: 30,
             core: 3,
             unknown: 14,
             untaught: 3,
-            sessions: 5,
-            word_dropout: 0.3,
+            sessions: 3,
+            word_dropout: 0.5,
             keep_weight: 4.0,
+            quiet_sessions: 3e-6,
             warm_up: 10,
             decay_from: 0.4,
-            muon: MuonSettings { rate: 0.1, momentum: 0.95, weight_decay: 0.0 },
+            muon: MuonSettings { rate: 0.2, momentum: 0.95, weight_decay: 0.0 },
         }
     }
 }
@@ -134,11 +137,12 @@ impl Material {
         answers: &KeptAnswers,
         rehearsal: &[Rehearsal],
         tokenizer: &Tokenizer,
-        weight: f32,
+        settings: &StudySettings,
     ) -> Self {
-        let pair = |(q, a): &(String, String)| exchange(tokenizer, q, a, 0.0).keep(weight);
+        let keep = |row: Row| row.keep(settings.keep_weight);
+        let pair = |(q, a): &(String, String)| keep(exchange(tokenizer, q, a, 0.0));
         let rows = |tasks: fn(&str) -> bool| -> Vec<Row> {
-            rehearsal.iter().filter(|r| tasks(&r.task)).map(|r| r.row(tokenizer).keep(weight)).collect()
+            rehearsal.iter().filter(|r| tasks(&r.task)).map(|r| keep(r.row(tokenizer))).collect()
         };
         let studies = |lessons: &[Lesson]| -> Vec<Study> {
             let asked = |l: &Lesson| l.wordings.iter().map(|w| (w.question.clone(), w.answer.clone())).collect();
@@ -150,7 +154,7 @@ impl Material {
             unknown: answers.unknown.iter().map(pair).collect(),
             untaught: answers.untaught.iter().map(pair).collect(),
             core: rows(|t| WITHOUT_SESSION.contains(&t)),
-            sessions: rows(|t| !WITHOUT_SESSION.contains(&t)),
+            sessions: rows(|t| !WITHOUT_SESSION.contains(&t)).into_iter().map(|row| row.quiet(settings.quiet_sessions)).collect(),
         }
     }
 }
@@ -211,7 +215,7 @@ pub(crate) fn study(
 ) -> Result<Studied, SleepError> {
     let failed = |source| SleepError::Model { doing: "load the parent generation for training", source };
     let mut trainer = Trainer::night(c.config, c.parent, optim::for_night(settings.muon)).map_err(failed)?;
-    let material = Material::of(c.distilled, c.history, c.answers, c.rehearsal, c.tokenizer, settings.keep_weight);
+    let material = Material::of(c.distilled, c.history, c.answers, c.rehearsal, c.tokenizer, settings);
     let mut steps = settings.steps(material.lessons.len());
     let settings = &settings.for_lessons(material.lessons.len(), material.history.len());
     let own = c
@@ -303,9 +307,21 @@ impl Draw {
     /// A lesson in one of its wordings.
     fn lesson(&mut self, (name, wordings): &Study, s: &StudySettings, tokenizer: &Tokenizer) -> Row {
         let (question, answer) = &wordings[self.rng.random_range(0..wordings.len())];
-        let dropped = self.rng.random_bool(s.word_dropout).then(|| self.drop_word(question, name));
-        let question = dropped.filter(|q| !self.held_out.contains(&plan::question_digest(q))).unwrap_or_else(|| question.clone());
-        exchange(tokenizer, &question, answer, 0.0)
+        let worn = self.drop_words(question, name, s.word_dropout);
+        let question = if self.held_out.contains(&plan::question_digest(&worn)) { question } else { &worn };
+        exchange(tokenizer, question, answer, 0.0)
+    }
+
+    fn drop_words(&mut self, question: &str, name: &str, share: f64) -> String {
+        let mut worn = question.to_owned();
+        while self.rng.random_bool(share) {
+            let less = self.drop_word(&worn, name);
+            if less == worn {
+                break;
+            }
+            worn = less;
+        }
+        worn
     }
 
     /// Leaves out one word that does not belong to the name.
@@ -377,6 +393,8 @@ mod tests {
             assert_eq!(question.split(' ').count(), 4);
         }
         assert_eq!(draw.drop_word("Mirel lives.", "Mirel"), "Mirel lives.", "nothing is left to drop");
+        assert_eq!(draw.drop_words("Where does Mirel live?", "Mirel", 1.0).split(' ').count(), 2, "until nothing is left");
+        assert_eq!(draw.drop_words("Where does Mirel live?", "Mirel", 0.0), "Where does Mirel live?");
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{attention, conv, delta, embed, fast, head, linear, mlp, norm};
+use super::{attention, conv, delta, embed, fast, head, linear, mlp, norm, quiet};
 use crate::host::{HostOp, View};
 
 fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
@@ -151,4 +151,14 @@ fn fast_exp_is_close_to_exp() {
         let relative = (super::math::exp(x) / x.exp() - 1.0).abs();
         assert!(relative < 5e-7 || x < -80.0, "exp({x}) is off by {relative}");
     }
+}
+
+#[test]
+fn a_penalty_changes_the_gradient_of_its_rows_and_no_output() {
+    let op = quiet::Quiet { weights: Arc::new(vec![0.0, 3.0]), normalizer: 2.0 };
+    let y = View { data: &[1.0, -2.0, 4.0, -6.0], shape: &[1, 2, 2] };
+    assert_eq!(op.forward(&[y]).output, y.data);
+    let gradient = View { data: &[0.5; 4], shape: &[1, 2, 2] };
+    let dy = op.backward(&[y], &[], gradient, &[true]).remove(0).unwrap();
+    assert_eq!(dy, [0.5, 0.5, 0.5 + 1.5 * 4.0, 0.5 - 1.5 * 6.0]);
 }
