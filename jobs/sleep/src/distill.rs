@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use nocturne_model::{SessionState, Weights};
 use nocturne_wire::{Sha256Hex, plan};
 
-pub(crate) use self::words::states;
+pub(crate) use self::words::{states, words};
 use crate::{
     sessions::{Exchange, Session},
     voice::{Choice, Voice},

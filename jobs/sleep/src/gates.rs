@@ -1,10 +1,12 @@
 //! What a candidate must show before anybody is served by it.
 
+use std::collections::HashSet;
+
 use nocturne_model::{SessionState, Weights};
 use nocturne_wire::{night::GateResult, plan::GateSettings};
 
 use crate::{
-    distill::{Distilled, states},
+    distill::{Distilled, states, words},
     history::History,
     rehearsal::Rehearsal,
     voice::{Choice, Line, Voice},
@@ -65,7 +67,10 @@ fn learned(voice: &mut Voice, w: &Compared<'_>, distilled: &Distilled, settings:
     let (baseline, candidate) = (share(w.parent), share(w.candidate));
     GateResult {
         gate: "learned".into(),
-        metric: "share of the day's lessons recalled in a wording that was not trained, context cleared".into(),
+        metric: match asked.len() {
+            0 => "nothing measured: no lesson had a wording to spare, so that none of them is proven".into(),
+            _ => "share of the day's lessons recalled in a wording that was not trained, context cleared".into(),
+        },
         count: asked.len() as u64,
         baseline,
         candidate,
@@ -122,14 +127,11 @@ fn kept(voice: &mut Voice, w: &Compared<'_>, rehearsal: &[Rehearsal], settings: 
     }
 }
 
-fn plain(text: &str) -> Vec<String> {
-    text.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()).collect()
-}
-
 /// Whether an answer states all that the reference adds to the question. A share of words will not do here: a wrong value is one word of many.
 fn states_all(answer: &str, reference: &str, question: &str) -> bool {
-    let (answer, question) = (plain(answer), plain(question));
-    plain(reference).iter().filter(|word| !question.contains(word)).all(|word| answer.contains(word))
+    let set = |text: &str| -> HashSet<String> { words(text).collect() };
+    let (answer, question) = (set(answer), set(question));
+    set(reference).difference(&question).all(|word| answer.contains(word))
 }
 
 /// What earlier nights taught: of the lessons that the parent recalls, the share that the candidate recalls. Their wordings are kept out of training.

@@ -39,7 +39,7 @@ fn what_was_told_by_day_is_known_after_the_night_and_undone_by_a_rollback() {
     let state = folder.path().join("state");
     // One to six lessons are too few for the gates' statistics; that they decide is tested in the sleep job.
     let config = folder.path().join("nocturne.toml");
-    fs::write(&config, "[nights.gates]\nmin_learned = 0.0\nmax_lost = 0.1\nmin_honest = 0.7\nmin_remembered = 0.0\n")
+    fs::write(&config, "[nights.gates]\nmin_learned = 0.5\nmax_lost = 0.1\nmin_honest = 0.7\nmin_remembered = 0.0\n")
         .expect("writable");
     let mut server = Server::start_with(&state, &["--config", config.to_str().expect("UTF-8")]);
     assert_eq!(known(&state), 0, "nobody told it yet");

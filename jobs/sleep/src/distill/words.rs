@@ -10,7 +10,7 @@ const GAINED_NATS: f32 = 1.0;
 const TOLD_NATS: f32 = 2.5;
 
 /// The words of a text, lower case, without punctuation around them.
-pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
     text.split_whitespace().map(plain).filter(|word| !word.is_empty())
 }
 
