@@ -8,8 +8,10 @@ use nocturne_model::{
     config::{FastBankConfig, MixerKind, PerceptronBank},
     hope::SlowBank,
     kernels::mlp::Activation,
+    optim::{self, MuonSettings},
     params,
     tensors::{self, SLOW, Tensors},
+    train::{Row, Said, Trainer},
 };
 use nocturne_wire::{manifest::Period, record::Role};
 
@@ -129,6 +131,28 @@ fn slow_banks_survive_the_disk_and_wrong_ones_are_refused() {
     assert!(matches!(refused(&infinite), ModelError::NotFinite { .. }));
 
     assert!(matches!(Banks::load(&base, &bytes[..bytes.len() / 2]), Err(ModelError::Format { .. })));
+}
+
+/// How far slow banks move the hidden states of a row after some steps over it that almost only the penalty steers.
+fn loudness(penalty: f32) -> f32 {
+    let config = config(320);
+    let muon = MuonSettings { rate: 0.02, momentum: 0.9, weight_decay: 0.0 };
+    let mut trainer = Trainer::night(&config, &tensors_of(&config), optim::for_night(muon)).unwrap();
+    let said = [Said { role: Role::User, text: TEXT, weight: 0.0, counted: false }];
+    let loud = Row::said(&tokenizer(), &[Said { weight: 1.0, ..said[0] }]);
+    let row = Row::said(&tokenizer(), &said).keep(1e-6).quiet(penalty);
+    for _ in 0..20 {
+        trainer.step(&[row.clone(), loud.clone()], 1.0, SlowBank::On);
+    }
+    let model = params::load(&config, "test", &trainer.tensors(), &Device::flex()).unwrap();
+    let hidden = |slow| model.hidden(&Arc::new(row.ids.clone()), 1, slow).into_data().try_to_vec::<f32>().unwrap();
+    hidden(SlowBank::On).iter().zip(hidden(SlowBank::Off)).map(|(on, off)| (on - off) * (on - off)).sum::<f32>().sqrt()
+}
+
+#[test]
+fn a_row_that_should_stay_quiet_holds_down_what_slow_banks_add() {
+    let (free, held) = (loudness(0.0), loudness(1e3));
+    assert!(held < 0.5 * free, "{held} with the penalty, {free} without");
 }
 
 #[test]
