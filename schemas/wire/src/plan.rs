@@ -118,9 +118,11 @@ pub struct NightPlan {
     pub promote: bool,
 }
 
-/// A question as it is compared: lower case, white space collapsed.
+/// A question as it is compared: its words in lower case, without the marks around them. "Tell me the price of X." and "tell me the price of X?" are one
+/// question to a model.
 pub fn normalize_question(question: &str) -> String {
-    question.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+    let words = question.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// What [`NightPlan::held_out`] lists for a question: the night can recognize it, and learns nothing from the list.
