@@ -108,7 +108,8 @@ fn kept(voice: &mut Voice, w: &Compared<'_>, rehearsal: &[Rehearsal], settings: 
         let prompts: Vec<(&SessionState, &str)> = states.iter().zip(&asked).map(|(s, (_, q, _))| (s, q.as_str())).collect();
         voice.answer(weights, &prompts, Choice::Greedy, ANSWER_TOKENS).into_iter().map(|s| s.text).collect()
     };
-    let (before, after) = (say(w.parent), say(w.candidate));
+    // Against generation 0 and not the parent: what every night may lose would add up.
+    let (before, after) = (say(w.zero), say(w.candidate));
     let right = |n: &usize, said: &[String]| states_all(&said[*n], &asked[*n].2, &asked[*n].1);
     let was_right: Vec<usize> = (0..asked.len()).filter(|n| right(n, &before)).collect();
     let lost: Vec<usize> = was_right.iter().copied().filter(|n| !right(n, &after)).collect();
@@ -118,7 +119,7 @@ fn kept(voice: &mut Voice, w: &Compared<'_>, rehearsal: &[Rehearsal], settings: 
     let candidate = lost.len() as f64 / was_right.len().max(1) as f64;
     GateResult {
         gate: "kept".into(),
-        metric: "share of rehearsal answers that were right before and are wrong now".into(),
+        metric: "share of rehearsal answers that generation 0 has right and the candidate wrong".into(),
         count: was_right.len() as u64,
         baseline: 0.0,
         candidate,
@@ -144,10 +145,8 @@ fn remembered(voice: &mut Voice, w: &Compared<'_>, history: &History, settings: 
         without_context(voice, weights, &questions).iter().zip(&asked).map(|(answer, (_, value))| states(answer, value)).collect()
     };
     let (before, after) = (recalled(w.parent), recalled(w.candidate));
-    let known = before.iter().filter(|known| **known).count();
-    let still = before.iter().zip(&after).filter(|(before, after)| **before && **after).count();
-    let candidate = still as f64 / known.max(1) as f64;
-    (known > 0).then(|| GateResult {
+    let (known, candidate) = still_true(&before, &after)?;
+    Some(GateResult {
         gate: "remembered".into(),
         metric: "share of what earlier nights taught that is still recalled".into(),
         count: known as u64,
@@ -156,6 +155,13 @@ fn remembered(voice: &mut Voice, w: &Compared<'_>, history: &History, settings: 
         threshold: f64::from(settings.min_remembered),
         passed: candidate >= f64::from(settings.min_remembered),
     })
+}
+
+/// How many were true before, and the share of them that still is; `None` when none was.
+fn still_true(before: &[bool], after: &[bool]) -> Option<(usize, f64)> {
+    let known = before.iter().filter(|known| **known).count();
+    let still = before.iter().zip(after).filter(|(before, after)| **before && **after).count();
+    (known > 0).then(|| (known, still as f64 / known as f64))
 }
 
 fn honest(voice: &mut Voice, w: &Compared<'_>, distilled: &Distilled, settings: &GateSettings) -> GateResult {
@@ -208,7 +214,7 @@ fn drift(voice: &mut Voice, w: &Compared<'_>, rehearsal: &[Rehearsal], settings:
         baseline,
         candidate,
         threshold: f64::from(settings.max_drift_nats),
-        passed: candidate <= f64::from(settings.max_drift_nats),
+        passed: tokens > 0 && candidate <= f64::from(settings.max_drift_nats),
     }
 }
 
@@ -273,6 +279,12 @@ mod tests {
     fn a_candidate_that_talks_nonsense_is_not_published() {
         let noise = verdicts(|n, _| ((n * 2_654_435_761) % 1000) as f32 / 50.0 - 10.0);
         assert_eq!(noise, named(&[("learned", false), ("kept", false), ("honest", false), ("no drift", false)]));
+    }
+
+    #[test]
+    fn only_what_was_recalled_before_can_be_forgotten() {
+        assert_eq!(still_true(&[true, true, false, true, true], &[true, false, true, false, false]), Some((4, 0.25)));
+        assert_eq!(still_true(&[false], &[true]), None, "there was nothing to forget");
     }
 
     #[test]

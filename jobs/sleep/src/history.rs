@@ -9,6 +9,8 @@ use nocturne_wire::{
     NightId, Sha256Hex,
     plan::{self, NightPlan},
 };
+use rand::{SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
 
 use crate::{
     distill::{Distilled, Lesson},
@@ -37,17 +39,34 @@ impl History {
     pub(crate) async fn read(lake: &Lake, plan: &NightPlan) -> Result<Self, SleepError> {
         let mut history = Self::default();
         for night in &plan.lineage {
-            let lessons = file(lake, night, LESSONS).await?;
-            for line in lessons.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let file_of_lessons = file(lake, night, LESSONS).await?;
+            let mut lessons = Vec::new();
+            for line in file_of_lessons.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 match serde_json::from_slice::<Lesson>(line) {
-                    Ok(lesson) => history.add(lesson),
+                    Ok(lesson) => lessons.push(lesson),
                     Err(error) => tracing::warn!(%night, error = chain(&error), "a lesson of an earlier night cannot be read"),
                 }
             }
             let untaught = file(lake, night, UNTAUGHT).await?;
-            history.untaught.extend(serde_json::from_slice::<Vec<String>>(&untaught).unwrap_or_default());
+            history.night(lessons, serde_json::from_slice(&untaught).unwrap_or_default());
         }
         Ok(history)
+    }
+
+    /// Adds the next night. What an earlier one found untaught may be what this one taught.
+    fn night(&mut self, lessons: Vec<Lesson>, untaught: Vec<String>) {
+        let taught: BTreeSet<&str> = lessons.iter().map(|lesson| lesson.name.as_str()).collect();
+        self.untaught.retain(|question| !names_any(question, &taught));
+        self.untaught.extend(untaught);
+        lessons.into_iter().for_each(|lesson| self.add(lesson));
+    }
+
+    /// Keeps at most so many untaught questions, any of them: a night's cost is bounded, and over the nights each gets its turn.
+    pub(crate) fn bound_untaught(&mut self, most: usize, seed: u64) {
+        if self.untaught.len() > most {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            self.untaught = self.untaught.sample(&mut rng, most).cloned().collect();
+        }
     }
 
     /// A lesson takes the place of an older one about the same.
@@ -131,6 +150,18 @@ mod tests {
         history.add(lesson("Mirel", "tea", &["What does Mirel drink?"]));
         history.add(lesson("Mirel", "oslo", &["where does Mirel live?"]));
         assert_eq!(history.lessons.iter().map(|l| l.value.as_str()).collect::<Vec<_>>(), ["tea", "oslo"]);
+    }
+
+    #[test]
+    fn what_a_later_night_taught_is_denied_by_none() {
+        let mut history = History::default();
+        history.night(vec![lesson("Mirel", "rome", &["Where does Mirel live?"])], vec!["What does Mirel drink?".into()]);
+        history.night(vec![lesson("Mirel", "tea", &["What does Mirel drink?"])], vec!["Which pet has Mirel?".into()]);
+        history.settle(&mut Distilled::default());
+        assert_eq!(history.untaught, ["Which pet has Mirel?"]);
+        history.untaught = (0..50).map(|n| format!("Q{n}?")).collect();
+        history.bound_untaught(9, 1);
+        assert_eq!(history.untaught.len(), 9);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 use nocturne_columns::{CuratedRow, write_metrics};
+use nocturne_kit::telemetry::chain;
 use nocturne_lake::Lake;
 use nocturne_model::{Banks, SessionState, Weights};
 use nocturne_wire::{
@@ -52,8 +53,8 @@ pub async fn run(plan_location: &str) -> Result<Ended, SleepError> {
     let phases = match sleep(&lake, &plan, recorder, &mut report).await {
         Ok(phases) => phases,
         Err(error) => {
-            tracing::error!(error = nocturne_kit::telemetry::chain(&error), night = %plan.night, "the night broke");
-            report.outcome = Outcome::Failed { error: nocturne_kit::telemetry::chain(&error) };
+            tracing::error!(error = chain(&error), night = %plan.night, "the night broke");
+            report.outcome = Outcome::Failed { error: chain(&error) };
             Vec::new()
         }
     };
@@ -121,20 +122,24 @@ async fn sleep(lake: &Lake, plan: &NightPlan, mut recorder: Recorder, report: &m
     let mut recorder = recorder;
     recorder.phase(Phase::Publish, "publishing the new generation");
     let generation = publish::publish(lake, plan, day.batches, thought.file, Timestamp::now()).await?;
-    let promoted = plan.promote && promoted(lake, plan, &generation).await?;
+    let promoted = plan.promote && promoted(lake, plan, &generation).await;
     report.outcome = Outcome::Published { generation, promoted };
     Ok(recorder.finish())
 }
 
-/// Promotes the generation; whoever moved the channel meanwhile has decided otherwise, and the generation waits for a decision.
-async fn promoted(lake: &Lake, plan: &NightPlan, generation: &GenerationName) -> Result<bool, SleepError> {
+/// Promotes the generation. It is published by now, whatever becomes of that: whoever moved the channel meanwhile has decided otherwise, and a ledger that
+/// cannot be written leaves the decision to a person.
+async fn promoted(lake: &Lake, plan: &NightPlan, generation: &GenerationName) -> bool {
     match publish::promote(lake, plan, generation, Timestamp::now()).await {
-        Ok(()) => Ok(true),
+        Ok(()) => true,
         Err(SleepError::Promote(error)) if error.is_conflict() => {
             tracing::warn!(%generation, "the channel was moved during the night; the generation is published and not promoted");
-            Ok(false)
+            false
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            tracing::error!(%generation, error = chain(&error), "the generation is published and could not be promoted; `nocturne promote` does it");
+            false
+        }
     }
 }
 
@@ -150,6 +155,8 @@ async fn write_record(lake: &Lake, plan: &NightPlan, thought: &Thought) -> Resul
     lake.nights().write_gates(&plan.night, &thought.gates).await.map_err(failed)
 }
 
+/// Questions that earlier nights found untaught, at most: a training draws about as many.
+const MOST_UNTAUGHT: usize = 1000;
 /// Of so many conversations of the rehearsal set, one is kept out of training, for the gates.
 const KEPT_OUT_ONE_IN: usize = 5;
 
@@ -217,6 +224,7 @@ fn think_here(
         return Ok(None);
     }
     history.settle(&mut distilled);
+    history.bound_untaught(MOST_UNTAUGHT, plan.seed);
     distilled.held_out_dropped += history.hold_out(&plan.held_out);
     let answers = kept_answers(&mut voice, &models.zero, &distilled, &history);
 
