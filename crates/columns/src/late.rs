@@ -3,7 +3,7 @@
 //! Only corrections bring an old row back. A late score alone says nothing new to learn, and an old row that is read again without the corrections that
 //! came before would teach what was superseded.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use arrow::{
     array::{Array as _, BooleanArray, RecordBatch, StringArray},
@@ -14,38 +14,45 @@ use crate::{ColumnsError, Result, rows::Columns};
 
 const WHAT: &str = "batch";
 
-/// Ids of interactions that are corrected and are in none of these batches, each with the tenant that corrected it.
+/// An interaction by its tenant and its id: a tenant corrects nobody else's.
+pub(crate) type TenantAndId = (String, String);
+
+/// Interactions that are corrected and are in none of these batches.
 ///
 /// # Errors
 /// [`ColumnsError::Damaged`] when a batch does not have the columns of its topic.
-pub fn unmatched(interactions: &[RecordBatch], feedback: &[RecordBatch]) -> Result<HashMap<String, String>> {
-    let mut wanted = HashMap::new();
+pub fn unmatched(interactions: &[RecordBatch], feedback: &[RecordBatch]) -> Result<HashSet<TenantAndId>> {
+    let mut wanted = HashSet::new();
     for batch in feedback {
         let columns = Columns::of(WHAT, batch);
         let ids = columns.get::<StringArray>("interaction")?;
         let (tenants, corrections) = (columns.get::<StringArray>("tenant")?, columns.get::<StringArray>("correction")?);
         let corrected = (0..batch.num_rows()).filter(|row| corrections.is_valid(*row));
-        wanted.extend(corrected.map(|row| (ids.value(row).to_owned(), tenants.value(row).to_owned())));
+        wanted.extend(corrected.map(|row| (tenants.value(row).to_owned(), ids.value(row).to_owned())));
     }
     for batch in interactions {
-        for id in Columns::of(WHAT, batch).get::<StringArray>("id")?.iter().flatten() {
-            wanted.remove(id);
+        for key in keys(batch)? {
+            wanted.remove(&key);
         }
     }
     Ok(wanted)
 }
 
-/// The rows with these ids and tenants; the ids that were found are no longer wanted.
+fn keys(batch: &RecordBatch) -> Result<Vec<TenantAndId>> {
+    let columns = Columns::of(WHAT, batch);
+    let (tenants, ids) = (columns.get::<StringArray>("tenant")?, columns.get::<StringArray>("id")?);
+    Ok((0..batch.num_rows()).map(|row| (tenants.value(row).to_owned(), ids.value(row).to_owned())).collect())
+}
+
+/// The rows that are wanted; those that were found no longer are.
 ///
 /// # Errors
 /// [`ColumnsError::Damaged`] when the batch has no ids.
-pub fn take_rows(batch: &RecordBatch, wanted: &mut HashMap<String, String>) -> Result<RecordBatch> {
-    let columns = Columns::of(WHAT, batch);
-    let (ids, tenants) = (columns.get::<StringArray>("id")?, columns.get::<StringArray>("tenant")?);
-    let is_wanted = |row: usize| wanted.get(ids.value(row)).is_some_and(|tenant| tenant == tenants.value(row));
-    let found: BooleanArray = (0..batch.num_rows()).map(|row| Some(is_wanted(row))).collect();
-    for id in ids.iter().flatten() {
-        wanted.remove(id);
+pub fn take_rows(batch: &RecordBatch, wanted: &mut HashSet<TenantAndId>) -> Result<RecordBatch> {
+    let keys = keys(batch)?;
+    let found: BooleanArray = keys.iter().map(|key| Some(wanted.contains(key))).collect();
+    for key in &keys {
+        wanted.remove(key);
     }
     filter_record_batch(batch, &found).map_err(ColumnsError::build("rows that feedback corrects"))
 }

@@ -7,7 +7,7 @@ use nocturne_columns::{
     CuratedRow, RecordBatch, Resources, curate, curated_rows, open_batch, take_rows, unmatched, write_curated,
 };
 use nocturne_kit::telemetry::chain;
-use nocturne_lake::Lake;
+use nocturne_lake::{Lake, LakeError};
 use nocturne_model::{
     Banks, Base, Weights,
     tensors::{self, Tensors},
@@ -135,6 +135,8 @@ async fn corrected_late(
                     found.push((planned.name, rows));
                 }
             }
+            // The storage may do it later, and the feedback is read once.
+            Err(error @ SleepError::Lake { source: LakeError::Unavailable { .. }, .. }) => return Err(error),
             Err(error) => {
                 tracing::warn!(batch = path::batch(&planned.name), error = chain(&error), "late feedback may be about it");
             }

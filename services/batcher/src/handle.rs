@@ -56,20 +56,28 @@ impl BatcherHandle {
     /// # Errors
     /// When a partition cannot be sealed, or the batcher has stopped.
     pub async fn flush(&self) -> Result<SealedTo, FlushError> {
+        let mut positions = SealedTo::new();
+        // Verdicts first, then what they are about: a verdict that is sealed here came after its interaction, which must not be left to another night.
+        for topic in [Topic::Feedback, Topic::Interactions] {
+            self.flush_topic(topic, &mut positions).await?;
+        }
+        Ok(positions)
+    }
+
+    async fn flush_topic(&self, wanted: Topic, positions: &mut SealedTo) -> Result<(), FlushError> {
         let mut waiting = Vec::new();
-        for (&(topic, partition), worker) in &*self.workers {
+        for (&(topic, partition), worker) in self.workers.iter().filter(|((topic, _), _)| *topic == wanted) {
             let upto = self.log.range(topic, partition).end;
             let (done, sealed) = oneshot::channel();
             worker.send(Flush { upto, done }).await.map_err(|_| FlushError::Stopped)?;
             waiting.push((topic, partition, upto, sealed));
         }
-        let mut positions = SealedTo::new();
         for (topic, partition, upto, sealed) in waiting {
             let sealed = sealed.await.map_err(|_| FlushError::Stopped)?;
             let position = sealed.map_err(|source| FlushError::Failed { topic, partition, upto, source })?;
             positions.insert((topic, partition), position);
         }
-        Ok(positions)
+        Ok(())
     }
 
     /// What the batcher has done; follow it to be told of changes.
