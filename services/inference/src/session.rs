@@ -15,7 +15,7 @@ use std::{
 
 use nocturne_wire::{
     generation::GenerationName,
-    id::{SessionId, TenantId},
+    id::{SessionId, SubjectId, TenantId},
     record::{Message, Role},
 };
 
@@ -26,10 +26,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-/// A session belongs to its tenant: another tenant that names it gets another session.
+/// A session belongs to its tenant and its subject: another one that names it gets another session.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionKey {
     pub(crate) tenant: TenantId,
+    pub(crate) subject: SubjectId,
     pub(crate) session: SessionId,
 }
 

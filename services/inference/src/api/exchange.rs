@@ -98,7 +98,8 @@ async fn read<E: Engine>(
     input: Input,
 ) -> Result<(Plan<E::State>, Input), ApiError> {
     let (app, generation) = (Arc::clone(app), generation.clone());
-    let key = SessionKey { tenant: identity.tenant.clone(), session: identity.session.clone() };
+    let key =
+        SessionKey { tenant: identity.tenant.clone(), subject: identity.subject.clone(), session: identity.session.clone() };
     let form = identity.form;
     // A large body takes long to cut into tokens; tokio must not wait for it.
     let read = tokio::task::spawn_blocking(move || {

@@ -17,10 +17,7 @@ use nocturne_wire::Feedback;
 use serde_json::{Value, json};
 
 use super::{App, error::ApiError, identity, params::Params, shape::bare_id};
-use crate::{
-    engine::Engine,
-    journal::{cut, parse_interaction_id},
-};
+use crate::{engine::Engine, journal::parse_interaction_id};
 
 /// `POST /v1/feedback`
 pub(super) async fn give<E: Engine>(
@@ -48,7 +45,13 @@ fn parse<E: Engine>(app: &App<E>, headers: &HeaderMap, body: &[u8]) -> Result<Fe
         ApiError::invalid("interaction", message)
     })?;
     let score = params.number("score", -1.0..=1.0)?.ok_or_else(|| ApiError::missing("score"))?;
-    let correction = params.string("correction")?.map(|text| cut(text, app.settings.logged_text_bytes).0);
+    // A form sends its empty field too; that takes back nothing.
+    let correction = params.string("correction")?.filter(|text| !text.trim().is_empty());
+    if let Some(text) = correction.filter(|text| text.len() > app.settings.logged_text_bytes) {
+        let (has, most) = (text.len(), app.settings.logged_text_bytes);
+        let message = format!("`correction` has {has} bytes, at most {most} are kept; half a correction would be learned.");
+        return Err(ApiError::invalid("correction", message));
+    }
     let identity = identity::identity(headers, &params, (&app.tenant, &app.subject))?;
     Ok(Feedback {
         id: app.ids.next().map_err(|_| ApiError::internal())?,
@@ -57,6 +60,6 @@ fn parse<E: Engine>(app: &App<E>, headers: &HeaderMap, body: &[u8]) -> Result<Fe
         subject: identity.subject,
         interaction,
         score: score as f32,
-        correction,
+        correction: correction.map(str::to_owned),
     })
 }

@@ -10,7 +10,11 @@ fn generation(number: u64) -> GenerationName {
 }
 
 fn key(name: &str) -> SessionKey {
-    SessionKey { tenant: TenantId::parse("t").unwrap(), session: SessionId::parse(name).unwrap() }
+    SessionKey {
+        tenant: TenantId::parse("t").unwrap(),
+        subject: SubjectId::parse("s").unwrap(),
+        session: SessionId::parse(name).unwrap(),
+    }
 }
 
 fn message(role: Role, text: &str) -> Message {

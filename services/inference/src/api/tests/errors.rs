@@ -137,6 +137,13 @@ async fn feedback_is_checked_and_logged() {
     assert_eq!(format!("chatcmpl-{}", logged[0].interaction), id);
     assert_eq!(given["id"], logged[0].id.as_str());
     assert_eq!((logged[0].subject.as_str(), logged[0].correction.as_deref()), ("ann", Some("say two")));
+    let empty = json!({"interaction": id, "score": 1, "correction": " "});
+    assert_eq!(bench.post("/v1/feedback", &empty).await.status(), 200);
+    assert_eq!(
+        bench.feedback().await.last().and_then(|verdict| verdict.correction.clone()),
+        None,
+        "an empty field corrects nothing"
+    );
     let unknown = json!({"interaction": "elsewhere-17-4", "score": 1});
     assert_eq!(bench.post("/v1/feedback", &unknown).await.status(), 200);
     for (body, param) in [
@@ -145,6 +152,7 @@ async fn feedback_is_checked_and_logged() {
         (json!({"interaction": "a-1-2"}), "score"),
         (json!({"interaction": "a-1-2", "score": 1.5}), "score"),
         (json!({"interaction": "a-1-2", "score": 1, "correction": 4}), "correction"),
+        (json!({"interaction": "a-1-2", "score": 1, "correction": "no ".repeat(100_000)}), "correction"),
     ] {
         let (status, error) = refused(&bench, "/v1/feedback", body.to_string()).await;
         assert_eq!((status, &error["param"]), (400, &json!(param)));
