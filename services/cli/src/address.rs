@@ -68,7 +68,9 @@ pub(crate) async fn running(state: &Path) -> anyhow::Result<Option<Address>> {
 }
 
 async fn answers(address: &Address) -> bool {
-    let request = reqwest::Client::new().get(url(address.control, "/healthz")).timeout(ANSWERS_WITHIN);
+    // Who runs here is never behind a proxy.
+    let Ok(http) = reqwest::Client::builder().no_proxy().build() else { return false };
+    let request = http.get(url(address.control, "/healthz")).timeout(ANSWERS_WITHIN);
     let Ok(response) = request.send().await else { return false };
     // Another process may listen on the port by now.
     response.json::<u32>().await.is_ok_and(|pid| pid == address.pid)

@@ -50,7 +50,7 @@ pub(crate) struct Admin {
 
 impl Admin {
     pub(crate) fn new(address: &Address) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().build().context("setting up the HTTP client")?;
+        let http = reqwest::Client::builder().no_proxy().build().context("setting up the HTTP client")?;
         Ok(Self { http, admin: address.admin, control: address.control })
     }
 

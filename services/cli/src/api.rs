@@ -98,8 +98,12 @@ impl Api {
 
     /// Connects and asks which model is served.
     pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let http =
-            reqwest::Client::builder().timeout(PATIENCE).tcp_nodelay(true).build().context("setting up the HTTP client")?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .tcp_nodelay(true)
+            .build()
+            .context("setting up the HTTP client")?;
         let doing = format!("asking the server at {address} for its models");
         let response =
             http.get(url(address, "/v1/models")).send().await.advise(&doing, "is it running? `nocturne up` starts it")?;

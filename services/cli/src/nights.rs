@@ -11,6 +11,7 @@ use nocturne_wire::{
 };
 
 use crate::{
+    admin::Admin,
     failure::Advise,
     output::{self, Outcome},
 };
@@ -71,6 +72,31 @@ pub(crate) async fn follow(lake: &Lake, night: &NightId, bar: &ProgressBar) -> a
             return Ok(report);
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Follows a night in a server, and notices when the server goes away or the night ends without having written how.
+///
+/// # Errors
+/// In these cases, and when the lake cannot be read.
+pub(crate) async fn follow_in(admin: &Admin, lake: &Lake, night: &NightId, bar: &ProgressBar) -> anyhow::Result<NightReport> {
+    let gone = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            match admin.current_night().await {
+                Ok(Some(runs)) if runs == *night => {}
+                Ok(_) => {
+                    // Time for whoever looks for the report to find it.
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    return anyhow::anyhow!("it ended and no report could be written; is the disk full?");
+                }
+                Err(error) => return error,
+            }
+        }
+    };
+    tokio::select! {
+        followed = follow(lake, night, bar) => followed,
+        error = gone => Err(error).advise(format!("following night {night}"), "see to it that the server runs and its disk has space; the next night reads the same batches"),
     }
 }
 

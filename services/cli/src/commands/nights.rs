@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use nocturne_kit::Shutdown;
-use nocturne_lake::Lake;
+use nocturne_lake::{Lake, LakeError};
 use nocturne_wire::{
     NightId,
     night::{NightReport, Outcome as Ending},
@@ -12,7 +12,7 @@ use nocturne_wire::{
 use serde::Serialize;
 
 use crate::{
-    admin::{Admin, NightOrder, NightStarted},
+    admin::{NightOrder, NightStarted},
     args::Global,
     failure::{Advise, refused},
     nights,
@@ -85,7 +85,7 @@ async fn start(global: &Global, args: &RunArgs) -> anyhow::Result<Outcome> {
                 return Ok(Outcome::Done);
             }
             let bar = progress(global.format);
-            let followed = follow_on(&admin, &lake, &night, &bar).await;
+            let followed = nights::follow_in(&admin, &lake, &night, &bar).await;
             bar.finish_and_clear();
             let report = followed?;
             if matches!(report.outcome, Ending::Published { promoted: true, .. }) {
@@ -107,22 +107,6 @@ fn progress(format: Format) -> ProgressBar {
     if format == Format::Json { ProgressBar::hidden() } else { nights::bar() }
 }
 
-/// Follows a night in the server, and notices when the server goes away.
-async fn follow_on(admin: &Admin, lake: &Lake, night: &NightId, bar: &ProgressBar) -> anyhow::Result<NightReport> {
-    let gone = async {
-        loop {
-            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-            if let Err(error) = admin.current_night().await {
-                return error;
-            }
-        }
-    };
-    tokio::select! {
-        followed = nights::follow(lake, night, bar) => followed,
-        error = gone => Err(error).advise(format!("following night {night}"), "start the server again; it ends what was interrupted, and the next night reads the same batches"),
-    }
-}
-
 /// Runs a night without a server: seals what the log holds and waits for the job.
 async fn run_here(
     state: &std::path::Path,
@@ -138,7 +122,13 @@ async fn run_here(
     let bar = progress(format);
     let ran = async {
         let night = run_night(&learning.scheduler, order).await?;
-        nights::follow(lake, &night, &bar).await
+        let showing = nights::follow(lake, &night, &bar);
+        let ended = learning.scheduler.wait(&night);
+        // The scheduler knows how it ended even when no report could be written.
+        tokio::select! {
+            followed = showing => followed,
+            ended = ended => ended.advise(format!("running night {night}"), "`nocturne nights run` runs another one over the same batches"),
+        }
     }
     .await;
     bar.finish_and_clear();
@@ -161,9 +151,15 @@ async fn list(global: &Global) -> anyhow::Result<Outcome> {
     let (doing, hint) = ("listing nights", "restore the lake from a copy");
     let mut lines = Vec::new();
     for night in lake.nights().list().await.advise(doing, hint)? {
-        let plan = lake.nights().plan(&night).await.advise(doing, hint)?;
-        let report = lake.nights().report(&night).await.advise(doing, hint)?;
-        lines.push(Line { night, trigger: plan.trigger, parent: plan.parent, report });
+        let read = async { Ok((lake.nights().plan(&night).await?, lake.nights().report(&night).await?)) };
+        match read.await {
+            Ok((plan, report)) => lines.push(Line { night, trigger: plan.trigger, parent: plan.parent, report }),
+            // One damaged record must not hide the others; a folder without a plan is a night that was never planned to the end.
+            Err(error @ (LakeError::NotFound { .. } | LakeError::Damaged { .. })) => {
+                eprintln!("passed over night {night}: {error}")
+            }
+            Err(error) => return Err(error).advise(doing, hint),
+        }
     }
     output::show(global.format, &lines, |lines| table(lines))?;
     Ok(Outcome::Done)

@@ -114,7 +114,7 @@ impl Player<'_> {
         let held_out = self.day.exam.questions().map(|question| question_digest(&question.text)).collect();
         let stage = Stage::begin("night", 0);
         let night = self.admin.run_night(&NightOrder { held_out, ..NightOrder::default() }).await?;
-        let report = nights::follow(&self.server.lake, &night, &stage.bar).await?;
+        let report = nights::follow_in(&self.admin, &self.server.lake, &night, &stage.bar).await?;
         measured.stages.insert("night", stage.end(&nights::ending(&report.outcome)));
         measured.night = Some(report.clone());
         match &report.outcome {
