@@ -117,7 +117,7 @@ async fn read_before(
             continue;
         }
         add_ends(&mut read.by_any, &plan);
-        if has_read(&report.outcome, settings, lineage) {
+        if has_read(&report, settings, lineage) {
             add_ends(&mut read.by_lineage, &plan);
         }
     }
@@ -140,14 +140,22 @@ async fn ended_night(lake: &Lake, night: &NightId) -> Result<Option<(NightReport
 }
 
 /// Whether a night's batches count as read. What was published and never served is not known to what serves: the next night learns it again. What served and
-/// was rolled back stays undone, until somebody promotes it again: a night must not undo a person's decision.
-fn has_read(outcome: &Outcome, settings: &NightSettings, lineage: &Lineage) -> bool {
-    match outcome {
+/// was rolled back stays undone, until somebody promotes it again: a night must not undo a person's decision. A day that taught too little to be measured
+/// waits for the next one, and is measured with it.
+fn has_read(report: &NightReport, settings: &NightSettings, lineage: &Lineage) -> bool {
+    match &report.outcome {
         Outcome::Published { generation, .. } => lineage.holds(generation),
         Outcome::Empty { .. } => true,
-        Outcome::Rejected { .. } => !settings.reread_rejected,
+        Outcome::Rejected { .. } => !settings.reread_rejected && !taught_little(report),
         Outcome::Failed { .. } => false,
     }
+}
+
+/// Lessons from which on the share of them that was learned says something.
+const MEASURABLE_LESSONS: u64 = 10;
+
+fn taught_little(report: &NightReport) -> bool {
+    report.gates.iter().any(|gate| gate.gate == "learned" && gate.count < MEASURABLE_LESSONS)
 }
 
 fn add_ends(read_to: &mut EndPositions, plan: &NightPlan) {

@@ -40,7 +40,8 @@ pub struct NightSettings {
     pub deadline_minutes: u32,
     /// Seconds that a night may take beyond its deadline, for gates and publication, before it is ended.
     pub deadline_grace_seconds: u32,
-    /// Whether the next night reads the batches of a rejected one again. Off, one bad day cannot stop all later learning.
+    /// Whether the next night reads the batches of a rejected one again. Off, one bad day cannot stop all later learning; a day of fewer than
+    /// ten lessons is read again all the same.
     pub reread_rejected: bool,
     /// Batches of a partition that earlier nights have read and that new feedback may be about: how far back a late verdict reaches.
     pub late_feedback_batches: u32,

@@ -11,7 +11,7 @@ use nocturne_wire::{
     BatchName, Generation, GenerationName, NightId, Offset, Partition, Sha256Hex, Topic,
     ledger::{LedgerAction, PRODUCTION},
     manifest::{MANIFEST_VERSION, Manifest},
-    night::{NightEvent, NightReport, Outcome, Phase},
+    night::{GateResult, NightEvent, NightReport, Outcome, Phase},
     path,
 };
 use tempfile::TempDir;
@@ -106,7 +106,11 @@ impl World {
 
     /// The report and the event that a script moves into the night's folder.
     fn leave(&self, night: &NightId, outcome: Outcome) {
-        let report = crate::job::report_of(&plan_of(night), noon(), outcome);
+        self.leave_with(night, outcome, Vec::new());
+    }
+
+    fn leave_with(&self, night: &NightId, outcome: Outcome, gates: Vec<GateResult>) {
+        let report = NightReport { gates, ..crate::job::report_of(&plan_of(night), noon(), outcome) };
         let event =
             NightEvent { sequence: 0, time: noon(), phase: Phase::Train, done: 3, total: 9, message: "training".to_owned() };
         std::fs::write(self.file("report.json"), serde_json::to_vec(&report).expect("JSON")).expect("written");

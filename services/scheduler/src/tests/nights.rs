@@ -109,6 +109,32 @@ async fn a_rejected_night_counts_as_read_unless_the_settings_say_otherwise() {
 }
 
 #[tokio::test]
+async fn a_rejected_night_of_few_lessons_is_read_again_with_the_next_day() {
+    for (count, read_again) in [(9, true), (10, false)] {
+        let world = World::new().await;
+        world.seal(0).await;
+        let learned = GateResult {
+            gate: "learned".to_owned(),
+            metric: "recalled".to_owned(),
+            count,
+            baseline: 0.0,
+            candidate: 0.0,
+            threshold: 0.6,
+            passed: false,
+        };
+        let outcome = Outcome::Rejected { gates: vec!["learned".to_owned()] };
+        world.leave_with(&night_at("20261120T120000Z"), outcome, vec![learned]);
+        let running = world.start(off(), world.script(&format!("{LEAVE}\nexit 3")), 5).await;
+        let night = in_time(running.handle.run_now(NightRequest::default())).await.expect("started");
+        in_time(running.handle.wait(&night)).await.expect("reported");
+        world.clock.set(noon() + jiff::SignedDuration::from_secs(1));
+        let again = in_time(running.handle.run_now(NightRequest::default())).await;
+        assert_eq!(again.is_ok(), read_again, "{count} lessons");
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn nights_do_not_overlap() {
     let world = World::new().await;
     world.seal(0).await;
