@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::{Server, chat, json, run, sealed};
+use common::{Conversation, Server, chat, json, run, sealed};
 
 /// What is told, whom it is about, and what an answer must hold.
 const TOLD: [(&str, &str, &str); 6] = [
@@ -46,12 +46,18 @@ fn what_was_told_by_day_is_known_after_the_night_and_undone_by_a_rollback() {
     for (told, _, _) in TOLD {
         chat(&state, &format!("{told}\n/quit\n"));
     }
+    let mut wrong = Conversation::begin(&state);
+    assert!(wrong.say("Ferin Loma lives in Cairo.").contains("Cairo"));
     let report = json(&state, &["nights", "run", "--wait"]);
     assert_eq!(report["outcome"]["result"], "published", "{report}");
     assert_eq!(report["tensors_changed_outside_slow_banks"], 0, "{report}");
     assert!(report["tensors_changed_in_slow_banks"].as_u64() > Some(0), "{report}");
     let first = known(&state);
     assert!(first >= TOLD.len() / 2, "{first} of {} were learned", TOLD.len());
+
+    // The night has read what this corrects: the next one must read it again.
+    assert!(wrong.say("/feedback -1 Ferin Loma lives in Lima.").contains("noted"));
+    drop(wrong);
 
     json(&state, &["rollback"]);
     assert_eq!(known(&state), 0, "the base knows nothing of it");
@@ -71,6 +77,8 @@ fn what_was_told_by_day_is_known_after_the_night_and_undone_by_a_rollback() {
     assert_eq!(report["outcome"]["promoted"], true, "{report}");
     assert!(report["gates"].as_array().is_some_and(|gates| gates.iter().any(|g| g["gate"] == "remembered")), "{report}");
     assert!(known(&state) + 2 >= first, "{} of {first} are remembered after another night", known(&state));
+    let corrected = chat(&state, "Where does Ferin Loma live?\n/quit\n");
+    assert!(corrected.contains("Lima"), "a correction that came after its night is learned: {corrected}");
     json(&state, &["rollback", "--to", "1"]);
     json(&state, &["rollback"]);
     damaged_and_foreign_generations_are_refused(&state);

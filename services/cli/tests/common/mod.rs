@@ -85,17 +85,47 @@ pub(crate) fn chat_until_it_ends(state: &Path, said: &str) -> String {
     String::from_utf8_lossy(&talk(state, said).stdout).into_owned()
 }
 
+fn chatting(state: &Path) -> Child {
+    let mut chat = command(state);
+    chat.arg("chat").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    chat.spawn().expect("the binary runs")
+}
+
 fn talk(state: &Path, said: &str) -> Output {
-    let mut chat = command(state)
-        .arg("chat")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary runs");
+    let mut chat = chatting(state);
     // It may end before it has read everything.
     chat.stdin.take().expect("piped").write_all(said.as_bytes()).ok();
     chat.wait_with_output().expect("ended")
+}
+
+/// A conversation that goes on while other things happen.
+pub(crate) struct Conversation {
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Conversation {
+    /// Begins one with the server on a state directory.
+    pub(crate) fn begin(state: &Path) -> Self {
+        let mut process = chatting(state);
+        let stdout = BufReader::new(process.stdout.take().expect("piped"));
+        Self { process, stdout }
+    }
+
+    /// Says a line, and gives the first line that comes back.
+    pub(crate) fn say(&mut self, line: &str) -> String {
+        writeln!(self.process.stdin.as_mut().expect("piped"), "{line}").expect("it listens");
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).expect("readable");
+        answer
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
 }
 
 /// Waits until the lake holds this many interactions, and no more.
