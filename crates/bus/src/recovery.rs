@@ -32,6 +32,11 @@ pub struct Recovered {
 }
 
 impl Recovered {
+    /// Whether nothing had to be cut or set aside.
+    pub fn is_clean(&self) -> bool {
+        self.torn_bytes == 0 && self.corrupt_segments == 0 && self.corrupt_bytes == 0
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.records += other.records;
         self.torn_bytes += other.torn_bytes;

@@ -72,7 +72,7 @@ pub(crate) struct DemoArgs {
     /// Base to begin with; the shipped one unless given
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
-    /// Ends with exit code 3 when a bound is missed
+    /// Ends with exit code 3 when a bound is missed; a night that its gates reject ends with 3 in any case
     #[arg(long)]
     check: bool,
 }

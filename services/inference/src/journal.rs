@@ -38,6 +38,19 @@ impl Ids {
     pub(crate) fn next(&self) -> Result<InteractionId, IdError> {
         InteractionId::parse(format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed)))
     }
+
+    /// The id of an exchange that is not logged. It says so itself, for whoever is asked for a verdict on it may be another replica or a later process.
+    pub(crate) fn unlogged(&self) -> Result<InteractionId, IdError> {
+        InteractionId::parse(format!("{}{UNLOGGED}", self.next()?))
+    }
+}
+
+/// How ids end of exchanges that are not logged.
+const UNLOGGED: &str = "-unstored";
+
+/// Whether an id is one of [`Ids::unlogged`].
+pub(crate) fn is_unlogged(id: &str) -> bool {
+    id.ends_with(UNLOGGED)
 }
 
 /// Parses an interaction id that a client sends back, which must have the three parts.

@@ -118,6 +118,9 @@ impl Talk {
     }
 
     async fn feedback(&self, score: f32, correction: Option<&str>) -> anyhow::Result<()> {
+        if !self.store {
+            return output::line("nothing of this conversation is kept, so that there is nothing to judge");
+        }
         let Some(last) = &self.last else {
             return output::line("there is no answer to judge yet");
         };

@@ -53,9 +53,21 @@ fn verdict(missed: &[&Bound], all: usize) -> String {
     if missed.is_empty() {
         return format!("All {all} bounds are met.");
     }
-    let told: Vec<_> =
-        missed.iter().map(|bound| format!("  {} is {}, the bound is {}", bound.key, bound.value, bound.bound)).collect();
-    format!("{} of {all} bounds are missed:\n{}", missed.len(), told.join("\n"))
+    let (unmeasured, missed): (Vec<&&Bound>, Vec<_>) = missed.iter().partition(|bound| bound.value.is_null());
+    let mut told = Vec::new();
+    if !missed.is_empty() {
+        told.push(format!("{} of {all} bounds are missed:", missed.len()));
+        told.extend(missed.iter().map(|bound| format!("  {} is {}, the bound is {}", bound.key, bound.value, bound.bound)));
+    }
+    if !unmeasured.is_empty() {
+        let keys: Vec<_> = unmeasured.iter().map(|bound| bound.key.as_str()).collect();
+        told.push(format!(
+            "{} of {all} bounds could not be measured, because nothing new was served: {}",
+            keys.len(),
+            keys.join(", ")
+        ));
+    }
+    told.join("\n")
 }
 
 fn questions(report: &Report) -> String {

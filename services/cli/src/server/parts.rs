@@ -34,7 +34,9 @@ pub(crate) async fn open_learning(state: &Path, config: &Config, lake: &Lake, sh
     let opening = tokio::task::spawn_blocking(move || LocalLog::open(&dir, &settings));
     let log = opening.await.context("opening the log")?.advise("opening the log", "check the [log] settings and the disk")?;
     let recovered = log.recovered();
-    if recovered != nocturne_bus::Recovered::default() {
+    if recovered.is_clean() {
+        tracing::debug!(records = recovered.records, "log opened");
+    } else {
         tracing::warn!(?recovered, "log repaired");
     }
     let writer = format!("nocturne-{}", std::process::id());

@@ -70,7 +70,7 @@ pub(super) async fn open<E: Engine>(app: &Arc<App<E>>, endpoint: Endpoint, reque
     let (plan, input) = read(app, &generation, &identity, input).await?;
     let prompt_tokens = plan.prompt.len();
     sampling.max_tokens = answer_limit(app.engine.max_context(), prompt_tokens, sampling.max_tokens, limited)?;
-    let id = app.ids.next().map_err(|_| ApiError::internal())?;
+    let id = if store { app.ids.next() } else { app.ids.unlogged() }.map_err(|_| ApiError::internal())?;
     app.metrics.sessions.add(&[plan.reuse.as_str()], 1);
     let (to_client, events) = mpsc::channel(sampling.max_tokens as usize + EVENTS_BESIDE_TEXT);
     let cancel = Cancel::default();

@@ -17,7 +17,10 @@ use nocturne_wire::Feedback;
 use serde_json::{Value, json};
 
 use super::{App, error::ApiError, identity, params::Params, shape::bare_id};
-use crate::{engine::Engine, journal::parse_interaction_id};
+use crate::{
+    engine::Engine,
+    journal::{is_unlogged, parse_interaction_id},
+};
 
 /// `POST /v1/feedback`
 pub(super) async fn give<E: Engine>(
@@ -40,6 +43,11 @@ pub(super) async fn give<E: Engine>(
 fn parse<E: Engine>(app: &App<E>, headers: &HeaderMap, body: &[u8]) -> Result<Feedback, ApiError> {
     let params = Params::parse(body)?;
     let text = params.string("interaction")?.ok_or_else(|| ApiError::missing("interaction"))?;
+    if is_unlogged(bare_id(text)) {
+        let message =
+            "Nothing of this exchange was stored, so that there is nothing to judge, and the verdict is not stored either.";
+        return Err(ApiError::invalid("interaction", message));
+    }
     let interaction = parse_interaction_id(bare_id(text)).ok_or_else(|| {
         let message = "`interaction` is not an interaction id; take it from the header `x-nocturne-interaction` of the answer.";
         ApiError::invalid("interaction", message)

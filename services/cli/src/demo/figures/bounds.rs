@@ -46,6 +46,7 @@ impl Rule {
             Self::AtMost(bound) => format!("<= {bound}"),
             Self::Above(bound) => format!("> {bound}"),
             Self::Below(bound) => format!("< {bound}"),
+            Self::Equal(bound) if bound.is_nan() => "= a figure that was not measured".to_owned(),
             Self::Equal(bound) => format!("= {bound}"),
         }
     }

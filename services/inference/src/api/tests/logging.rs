@@ -40,6 +40,9 @@ async fn an_opt_out_leaves_no_record() {
     body["store"] = false.into();
     let answer: Value = bench.asking(&body).send().await.unwrap().json().await.unwrap();
     assert_eq!(content(&answer), "000");
+    let verdict = json!({"interaction": answer["id"], "score": -1, "correction": "say four"});
+    assert_eq!(bench.post("/v1/feedback", &verdict).await.status(), 400, "a verdict would tell what was not to be kept");
+    assert!(bench.feedback().await.is_empty());
     bench.ask("say 1").await;
     let logged = bench.logged().await;
     assert_eq!(logged.iter().map(|record| record.answer.as_str()).collect::<Vec<_>>(), ["0"]);
