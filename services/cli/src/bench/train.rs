@@ -22,16 +22,20 @@ use crate::bases;
 /// Rows of one step, as a night draws them: its lessons; core knowledge, strangers and what is untaught; sessions.
 const LEARNED: usize = 30;
 const KEPT: usize = 3 + 14 + 3;
-const SESSIONS: usize = 5;
+const SESSIONS: usize = 3;
 
 /// Weight of staying as generation 0 is.
 const KEEP: f32 = 4.0;
+/// Penalty on what slow banks add to sessions.
+const QUIET: f32 = 3e-6;
+/// Turns of a row that is no session: a question and its answer.
+const EXCHANGE: usize = 2;
 
 /// How long is measured, after two steps of warming up.
 const MEASURE: Duration = Duration::from_secs(10);
 const WARM_UP: usize = 2;
 
-const MUON: MuonSettings = MuonSettings { rate: 0.1, momentum: 0.95, weight_decay: 0.0 };
+const MUON: MuonSettings = MuonSettings { rate: 0.2, momentum: 0.95, weight_decay: 0.0 };
 const WEIGHTS: Weights = Weights { answer: 1.0, skill: 0.0, small_talk: 1.0, acknowledgement: 0.0, user: 0.0 };
 
 /// Training speed.
@@ -55,11 +59,15 @@ pub(super) fn measure(files: &BTreeMap<String, Bytes>) -> anyhow::Result<Figures
     let conversations = rehearsal.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let conversations: Vec<Conversation> =
         conversations.map(serde_json::from_slice).collect::<Result<_, _>>().context("reading the rehearsal set")?;
-    let rows = |wanted: &[Task]| -> Vec<Row> {
-        let wanted = conversations.iter().filter(|conversation| wanted.contains(&conversation.task));
-        wanted.map(|conversation| nocturne_pretrain::row(base.tokenizer(), conversation, WEIGHTS)).collect()
+    let rows = |wanted: &[Task], turns: usize| -> Vec<Row> {
+        let wanted = conversations.iter().filter(|conversation| wanted.contains(&conversation.task)).cloned();
+        let cut = wanted.map(|mut conversation| {
+            conversation.turns.truncate(turns);
+            conversation
+        });
+        cut.map(|conversation| nocturne_pretrain::row(base.tokenizer(), &conversation, WEIGHTS)).collect()
     };
-    let (short, sessions) = (rows(&[Task::Core, Task::Unknown]), rows(&[Task::Session]));
+    let (short, sessions) = (rows(&[Task::Core, Task::Unknown], EXCHANGE), rows(&[Task::Session], usize::MAX));
     let mut tensors = base.tensors().clone();
     tensors.extend(tensors::read("the untrained banks", &base.untrained_banks()?)?);
     let mut trainer = Trainer::night(base.config(), &tensors, optim::for_night(MUON)).context("setting up the trainer")?;
@@ -86,6 +94,6 @@ fn draw(short: &[Row], sessions: &[Row], step: usize) -> Vec<Row> {
     let at = step * (LEARNED + KEPT);
     let mut rows = take(short, at, LEARNED);
     rows.extend(take(short, at + LEARNED, KEPT).into_iter().map(|row| row.keep(KEEP)));
-    rows.extend(take(sessions, step * SESSIONS, SESSIONS).into_iter().map(|row| row.keep(KEEP)));
+    rows.extend(take(sessions, step * SESSIONS, SESSIONS).into_iter().map(|row| row.keep(KEEP).quiet(QUIET)));
     rows
 }
