@@ -224,7 +224,8 @@ fn think_here(
         return Ok(None);
     }
     history.settle(&mut distilled);
-    history.bound_untaught(MOST_UNTAUGHT, plan.seed);
+    // The seed is the same every night, and so would the choice be.
+    history.bound_untaught(MOST_UNTAUGHT, plan.seed.wrapping_add(plan.lineage.len() as u64));
     distilled.held_out_dropped += history.hold_out(&plan.held_out);
     let answers = kept_answers(&mut voice, &models.zero, &distilled, &history);
 
