@@ -1,6 +1,10 @@
 //! Training on rows of tokens with targets: what the base's recipe and a night share.
 
-use std::{collections::HashMap, sync::Arc};
+mod batch;
+mod lanes;
+mod row;
+
+use std::sync::{Arc, PoisonError};
 
 use burn::{
     module::{Module, ParamGroup},
@@ -8,10 +12,10 @@ use burn::{
     store::{ModuleRecord, RecordError},
     tensor::{Bytes, Device},
 };
-use nocturne_wire::record::Role;
 
+pub use self::row::{Aim, Lesson, Row, Said};
+use self::{batch::Batch, lanes::Lanes};
 use crate::{
-    chat::{ChatTokens, PAD},
     config::HopeConfig,
     error::ModelError,
     hope::{Hope, SlowBank},
@@ -21,153 +25,7 @@ use crate::{
     },
     params,
     tensors::Tensors,
-    tokenizer::Tokenizer,
 };
-
-/// What a position of a row should learn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lesson {
-    /// The token that follows.
-    Next,
-    /// What generation 0 would say there: Kullback-Leibler divergence.
-    Keep,
-}
-
-/// One position with a target.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Aim {
-    /// The position whose prediction is trained.
-    pub position: u32,
-    /// What it should learn.
-    pub lesson: Lesson,
-    /// Weight in the loss.
-    pub weight: f32,
-    /// Whether it counts in the accuracy.
-    pub counted: bool,
-}
-
-/// One sequence with its targets.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Row {
-    /// Token ids.
-    pub ids: Vec<u32>,
-    /// Targets in the order of positions.
-    pub aims: Vec<Aim>,
-    /// Penalty on half the squared length of what a slow bank adds at each position, weighed like a target's loss but not part of the loss that is told.
-    pub quiet: f32,
-}
-
-/// One message of a row and the weight of predicting it.
-#[derive(Debug, Clone, Copy)]
-pub struct Said<'a> {
-    /// Who says it.
-    pub role: Role,
-    /// What is said.
-    pub text: &'a str,
-    /// Weight of its text.
-    pub weight: f32,
-    /// Whether its text counts in the accuracy.
-    pub counted: bool,
-}
-
-/// Weight of predicting who speaks next: without it a model cannot end a turn that it writes for a user.
-const ROLE_WEIGHT: f32 = 1.0;
-
-impl Row {
-    /// A conversation whose every message is predicted with its own weight.
-    pub fn said(tokenizer: &Tokenizer, messages: &[Said<'_>]) -> Self {
-        let mut row = Self::default();
-        for message in messages {
-            let tokens = ChatTokens.message(tokenizer, message.role, message.text);
-            for (n, id) in tokens.into_iter().enumerate() {
-                let weight = if n == 0 { ROLE_WEIGHT.min(message.weight * 2.0) } else { message.weight };
-                if let Some(position) = row.ids.len().checked_sub(1).filter(|_| weight > 0.0) {
-                    let counted = message.counted && n > 0;
-                    row.aims.push(Aim { position: position as u32, lesson: Lesson::Next, weight, counted });
-                }
-                row.ids.push(id);
-            }
-        }
-        row
-    }
-
-    /// Cuts the row after `limit` tokens.
-    pub fn truncate(&mut self, limit: usize) {
-        self.ids.truncate(limit);
-        self.aims.retain(|aim| (aim.position as usize) + 1 < limit);
-    }
-
-    /// The same conversation, every position of which should stay as generation 0 has it, with this weight times its own (1 where it has none).
-    pub fn keep(mut self, weight: f32) -> Self {
-        let own: HashMap<u32, f32> = self.aims.iter().map(|aim| (aim.position, aim.weight)).collect();
-        let positions = 0..self.ids.len() as u32;
-        let keep = |position: u32| {
-            let weight = weight * own.get(&position).copied().unwrap_or(1.0);
-            Aim { position, lesson: Lesson::Keep, weight, counted: false }
-        };
-        self.aims = positions.map(keep).collect();
-        self
-    }
-
-    /// The same row, over which slow banks should say little.
-    ///
-    /// What Kullback-Leibler divergence rewards stops where the right token is certain; banks then grow until they drown the stream wherever nothing was
-    /// rehearsed. This holds their answer down at every position and in every channel.
-    pub fn quiet(self, penalty: f32) -> Self {
-        Self { quiet: penalty, ..self }
-    }
-}
-
-/// Rows of similar length, padded to the longest.
-#[derive(Debug)]
-struct Batch {
-    ids: Arc<Vec<u32>>,
-    rows: usize,
-    time: usize,
-    aims: Vec<(u32, Aim, u32)>,
-    /// The penalty of every position when any row has one.
-    quiet: Option<Arc<Vec<f32>>>,
-}
-
-impl Batch {
-    fn of(rows: &[&Row]) -> Self {
-        let time = rows.iter().map(|r| r.ids.len()).max().unwrap_or(0);
-        let mut ids = vec![PAD; rows.len() * time];
-        let mut aims = Vec::new();
-        let mut quiet = rows.iter().any(|r| r.quiet > 0.0).then(|| vec![0.0; ids.len()]);
-        for (n, row) in rows.iter().enumerate() {
-            if let Some(quiet) = &mut quiet {
-                quiet[n * time..n * time + row.ids.len()].fill(row.quiet);
-            }
-            ids[n * time..n * time + row.ids.len()].copy_from_slice(&row.ids);
-            let at = (n * time) as u32;
-            aims.extend(row.aims.iter().map(|aim| {
-                let next = row.ids.get(aim.position as usize + 1).copied().unwrap_or(PAD);
-                (at + aim.position, *aim, next)
-            }));
-        }
-        Self { ids: Arc::new(ids), rows: rows.len(), time, aims, quiet: quiet.map(Arc::new) }
-    }
-
-    /// Splits rows into batches of similar length with at most `cap` padded tokens each.
-    fn split(rows: &[Row], cap: usize) -> Vec<Self> {
-        let mut sorted: Vec<&Row> = rows.iter().filter(|r| !r.aims.is_empty()).collect();
-        sorted.sort_by_key(|r| r.ids.len());
-        let mut batches = Vec::new();
-        let mut from = 0;
-        for n in 0..sorted.len() {
-            let longest = sorted.get(n + 1).map_or(usize::MAX, |r| r.ids.len());
-            let shortest = sorted[from].ids.len();
-            let full = longest.saturating_mul(n + 2 - from) > cap;
-            let uneven = longest > shortest.saturating_mul(2).max(24);
-            if full || uneven {
-                batches.push(Self::of(&sorted[from..=n]));
-                from = n + 1;
-            }
-        }
-        batches
-    }
-}
 
 /// What one optimizer step did.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -185,7 +43,15 @@ pub struct StepStats {
 pub struct Trainer {
     model: Hope,
     optimizer: Optim,
-    max_batch_tokens: usize,
+    device: Device,
+    lanes: Lanes,
+}
+
+/// What one batch gave.
+struct Pass {
+    loss: f64,
+    tally: Tally,
+    gradients: GradientsParams,
 }
 
 struct Optim(ModuleOptimizer);
@@ -196,15 +62,16 @@ impl std::fmt::Debug for Optim {
     }
 }
 
-/// Padded tokens that go through the model at once; more only costs memory.
-const MAX_BATCH_TOKENS: usize = 4096;
-
 impl Trainer {
+    fn of(model: Hope, optimizer: ModuleOptimizer, device: Device) -> Self {
+        Self { model, optimizer: Optim(optimizer), device, lanes: Lanes::of_this_machine() }
+    }
+
     /// Everything but the slow banks is trained: the base's recipe.
     pub fn base(config: &HopeConfig, seed: u64, optimizer: ModuleOptimizer) -> Self {
         let device = Device::flex().autodiff();
         let model = Hope::new(config, seed, &device).freeze_group(Hope::slow_banks());
-        Self { model, optimizer: Optim(optimizer), max_batch_tokens: MAX_BATCH_TOKENS }
+        Self::of(model, optimizer, device)
     }
 
     /// As [`Trainer::base`], from a base's tensors on.
@@ -216,7 +83,7 @@ impl Trainer {
         let mut tensors = params::collect(&Hope::new(config, seed, &device));
         tensors.extend(base.clone());
         let model = params::load(config, "the base to go on from", &tensors, &device)?.freeze_group(Hope::slow_banks());
-        Ok(Self { model, optimizer: Optim(optimizer), max_batch_tokens: MAX_BATCH_TOKENS })
+        Ok(Self::of(model, optimizer, device))
     }
 
     /// Only the slow banks are trained: a night. `tensors` holds the whole model.
@@ -227,7 +94,7 @@ impl Trainer {
         let device = Device::flex().autodiff();
         let model = params::load(config, "the parent generation", tensors, &device)?;
         let model = model.freeze_group(ParamGroup::all()).unfreeze_group(Hope::slow_banks());
-        Ok(Self { model, optimizer: Optim(optimizer), max_batch_tokens: MAX_BATCH_TOKENS })
+        Ok(Self::of(model, optimizer, device))
     }
 
     /// The parameters by name.
@@ -237,16 +104,17 @@ impl Trainer {
 
     /// One optimizer step over rows, gradients summed over batches of similar length. `scale` is the schedule's factor.
     pub fn step(&mut self, rows: &[Row], scale: f64, slow: SlowBank) -> StepStats {
-        let batches = Batch::split(rows, self.max_batch_tokens);
+        let batches = Batch::split(rows);
         let weight: f32 = batches.iter().flat_map(|b| &b.aims).map(|(_, aim, _)| aim.weight).sum();
+        let passes = self.lanes.run(&batches, |batch| self.backward(batch, weight, slow));
         let mut gradients = GradientsAccumulator::new();
         let mut stats = StepStats::default();
         let mut tally = Tally::default();
-        for batch in &batches {
-            let (loss, batch_tally) = self.backward(batch, weight, slow, &mut gradients);
-            stats.loss += loss;
-            tally.counted += batch_tally.counted;
-            tally.right += batch_tally.right;
+        for pass in passes {
+            gradients.accumulate(&self.model, pass.gradients);
+            stats.loss += pass.loss;
+            tally.counted += pass.tally.counted;
+            tally.right += pass.tally.right;
         }
         stats.tokens = rows.iter().map(|r| r.ids.len() as u64).sum();
         stats.accuracy = tally.right as f64 / tally.counted.max(1) as f64;
@@ -255,16 +123,17 @@ impl Trainer {
         stats
     }
 
-    fn backward(&self, batch: &Batch, weight: f32, slow: SlowBank, gradients: &mut GradientsAccumulator<Hope>) -> (f64, Tally) {
+    fn backward(&self, batch: &Batch, weight: f32, slow: SlowBank) -> Pass {
+        // burn keeps the graphs of passes that share a parameter under one lock; a copy with leaves of its own meets no other pass.
+        let model = self.model.clone().fork(&self.device);
         let targets = Arc::new(self.targets(batch));
         let quiet = batch.quiet.clone().map(|weights| Quiet { weights, normalizer: weight });
-        let hidden = self.model.hidden_quiet(&batch.ids, batch.rows, slow, quiet.as_ref());
-        let (loss, tally) = self.model.loss(hidden, targets, weight);
+        let hidden = model.hidden_quiet(&batch.ids, batch.rows, slow, quiet.as_ref());
+        let (loss, tally) = model.loss(hidden, targets, weight);
         let value = f64::from(loss.clone().into_scalar::<f32>());
-        let computed = GradientsParams::from_grads(loss.backward(), &self.model);
-        gradients.accumulate(&self.model, computed);
-        let tally = *tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (value, tally)
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        let tally = *tally.lock().unwrap_or_else(PoisonError::into_inner);
+        Pass { loss: value, tally, gradients }
     }
 
     /// Looks up what generation 0 says wherever a row should stay as it is.

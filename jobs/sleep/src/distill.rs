@@ -13,7 +13,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use nocturne_model::{SessionState, Weights};
-use nocturne_wire::{Sha256Hex, plan};
+use nocturne_wire::{Sha256Hex, night::Lesson, plan};
 
 pub(crate) use self::words::{states, words};
 use crate::{
@@ -51,28 +51,6 @@ impl Default for DistillSettings {
     fn default() -> Self {
         Self { asks: 4, wordings: 14, names: 3, max_wordings: 14, min_gain_nats: 3.0, max_context: 400, temperature: 0.9 }
     }
-}
-
-/// One way to ask for a lesson and what the teacher answers.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Wording {
-    /// The question.
-    pub(crate) question: String,
-    /// The teacher's answer.
-    pub(crate) answer: String,
-}
-
-/// Something that the day taught.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Lesson {
-    /// Whom it is about, in the session's own words.
-    pub(crate) name: String,
-    /// The words of the answer that only the context gives.
-    pub(crate) value: String,
-    /// Ways to ask for it, for training.
-    pub(crate) wordings: Vec<Wording>,
-    /// A way to ask for it that is kept out of training, for the gate.
-    pub(crate) held_out: Option<Wording>,
 }
 
 /// What a night trains and measures on.

@@ -225,7 +225,7 @@ mod tests {
     use nocturne_model::{Banks, Base, tensors};
 
     use super::*;
-    use crate::distill::{Lesson, Wording};
+    use nocturne_wire::night::{Lesson, Wording};
 
     /// The shipped base with the slow banks that `change` makes of the untrained ones.
     fn weights(base: &Arc<Base>, change: impl Fn(usize, f32) -> f32) -> Weights {

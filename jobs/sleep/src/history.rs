@@ -7,18 +7,14 @@ use nocturne_kit::telemetry::chain;
 use nocturne_lake::{Lake, LakeError};
 use nocturne_wire::{
     NightId, Sha256Hex,
+    night::{LESSONS, Lesson},
     plan::{self, NightPlan},
 };
 use rand::{SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{
-    distill::{Distilled, Lesson},
-    error::SleepError,
-};
+use crate::{distill::Distilled, error::SleepError};
 
-/// A night's file of lessons, one a line.
-pub(crate) const LESSONS: &str = "lessons.jsonl";
 /// A night's file of questions that nobody answered.
 pub(crate) const UNTAUGHT: &str = "untaught.json";
 
@@ -41,8 +37,8 @@ impl History {
         for night in &plan.lineage {
             let file_of_lessons = file(lake, night, LESSONS).await?;
             let mut lessons = Vec::new();
-            for line in file_of_lessons.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                match serde_json::from_slice::<Lesson>(line) {
+            for lesson in Lesson::read(&file_of_lessons) {
+                match lesson {
                     Ok(lesson) => lessons.push(lesson),
                     Err(error) => tracing::warn!(%night, error = chain(&error), "a lesson of an earlier night cannot be read"),
                 }
@@ -136,7 +132,7 @@ async fn file(lake: &Lake, night: &NightId, name: &str) -> Result<Vec<u8>, Sleep
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::distill::Wording;
+    use nocturne_wire::night::Wording;
 
     fn lesson(name: &str, value: &str, questions: &[&str]) -> Lesson {
         let wording = |question: &&str| Wording { question: (*question).into(), answer: format!("It is {value}.") };

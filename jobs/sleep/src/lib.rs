@@ -20,3 +20,4 @@ mod voice;
 
 pub use error::SleepError;
 pub use night::{Ended, run};
+pub use study::StudySettings;

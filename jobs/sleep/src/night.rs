@@ -9,7 +9,7 @@ use nocturne_lake::Lake;
 use nocturne_model::{Banks, SessionState, Weights};
 use nocturne_wire::{
     GenerationName,
-    night::{GateResult, NightReport, Outcome, Phase},
+    night::{GateResult, LESSONS, Lesson, NightReport, Outcome, Phase},
     plan::NightPlan,
 };
 
@@ -148,8 +148,7 @@ async fn write_record(lake: &Lake, plan: &NightPlan, thought: &Thought) -> Resul
         .map_err(|source| SleepError::Columns { doing: "encode the night's metrics", source })?;
     let failed = |source| SleepError::Lake { doing: "write the night's record", source };
     lake.nights().put(&plan.night, "metrics.parquet", metrics).await.map_err(failed)?;
-    let lessons: Vec<String> = thought.distilled.lessons.iter().filter_map(|lesson| serde_json::to_string(lesson).ok()).collect();
-    lake.nights().put(&plan.night, history::LESSONS, lessons.join("\n").into_bytes()).await.map_err(failed)?;
+    lake.nights().put(&plan.night, LESSONS, Lesson::write(&thought.distilled.lessons)).await.map_err(failed)?;
     let untaught = serde_json::to_vec(&thought.distilled.untaught).unwrap_or_default();
     lake.nights().put(&plan.night, history::UNTAUGHT, untaught).await.map_err(failed)?;
     lake.nights().write_gates(&plan.night, &thought.gates).await.map_err(failed)

@@ -11,50 +11,45 @@ use nocturne_model::{
     tensors::Tensors,
     train::{Row, Said, StepStats, Trainer},
 };
-use nocturne_wire::{Sha256Hex, plan, record::Role};
+use nocturne_wire::{Sha256Hex, night::Lesson, plan, record::Role};
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{
-    distill::{Distilled, Lesson},
-    error::SleepError,
-    history::History,
-    rehearsal::Rehearsal,
-};
+use crate::{distill::Distilled, error::SleepError, history::History, rehearsal::Rehearsal};
 
 /// Knobs of a night's training; the defaults were chosen on the demonstration's seeds 11, 12 and 14, so that only other seeds
 /// measure them.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct StudySettings {
+pub struct StudySettings {
     /// Times that every lesson is seen, over all steps.
-    pub(crate) views_a_lesson: u64,
+    pub views_a_lesson: u64,
     /// Fewest steps.
-    pub(crate) min_steps: u64,
+    pub min_steps: u64,
     /// Lesson rows a step.
-    pub(crate) lessons: usize,
+    pub lessons: usize,
     /// Rows a step about what earlier nights taught, at most.
-    pub(crate) history: usize,
+    pub history: usize,
     /// Rows about core knowledge a step.
-    pub(crate) core: usize,
+    pub core: usize,
     /// Rows about names that nobody mentioned a step.
-    pub(crate) unknown: usize,
+    pub unknown: usize,
     /// Rows of taught names and untaught questions a step.
-    pub(crate) untaught: usize,
+    pub untaught: usize,
     /// Session rows a step.
-    pub(crate) sessions: usize,
+    pub sessions: usize,
     /// Share of lesson questions that lose a word outside the name, and of those that lose one more each time: a wording that was never read shares only
     /// some of its words with those that were.
-    pub(crate) word_dropout: f64,
+    pub word_dropout: f64,
     /// Weight of staying as generation 0 is, at every position.
-    pub(crate) keep_weight: f32,
+    pub keep_weight: f32,
     /// Penalty on what slow banks add to the stream in sessions.
-    pub(crate) quiet_sessions: f32,
+    pub quiet_sessions: f32,
     /// Steps of warm-up.
-    pub(crate) warm_up: u64,
+    pub warm_up: u64,
     /// Share of the steps after which the rate falls.
-    pub(crate) decay_from: f64,
+    pub decay_from: f64,
     /// The optimizer.
-    pub(crate) muon: MuonSettings,
+    pub muon: MuonSettings,
 }
 
 impl Default for StudySettings {

@@ -49,6 +49,44 @@ pub enum Outcome {
     },
 }
 
+/// One way to ask for a lesson and what the teacher answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wording {
+    /// The question.
+    pub question: String,
+    /// The teacher's answer.
+    pub answer: String,
+}
+
+/// Something that a day taught: a line of the night's `lessons.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lesson {
+    /// Whom it is about, in the session's own words.
+    pub name: String,
+    /// The words of the answer that only the context gives.
+    pub value: String,
+    /// Ways to ask for it, for training.
+    pub wordings: Vec<Wording>,
+    /// A way to ask for it that is kept out of training, for the gate.
+    pub held_out: Option<Wording>,
+}
+
+/// A night's file of [`Lesson`]s, one a line.
+pub const LESSONS: &str = "lessons.jsonl";
+
+impl Lesson {
+    /// A file of lessons.
+    pub fn write(lessons: &[Self]) -> Vec<u8> {
+        let lines: Vec<String> = lessons.iter().filter_map(|lesson| serde_json::to_string(lesson).ok()).collect();
+        lines.join("\n").into_bytes()
+    }
+
+    /// Reads a file of lessons, line by line: one that cannot be read does not hide the others.
+    pub fn read(file: &[u8]) -> impl Iterator<Item = Result<Self, serde_json::Error>> {
+        file.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice)
+    }
+}
+
 /// One gate's verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateResult {

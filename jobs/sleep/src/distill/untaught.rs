@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nocturne_wire::night::{Lesson, Wording};
 use rand::{
     RngExt, SeedableRng,
     seq::{IndexedRandom, SliceRandom},
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::{Distiller, Lesson, Wording, context::Context, teach::Draft};
+use super::{Distiller, context::Context, teach::Draft};
 use crate::{
     kinds::{self, Asked},
     names::Template,

@@ -9,25 +9,16 @@ use anyhow::Context;
 use bytes::Bytes;
 use nocturne_model::{
     hope::SlowBank,
-    optim::{self, MuonSettings},
-    tensors,
+    optim, tensors,
     train::{Row, Trainer},
 };
 use nocturne_pretrain::Weights;
+use nocturne_sleep::StudySettings;
 use nocturne_world::{Conversation, Task};
 use serde::Serialize;
 
 use crate::bases;
 
-/// Rows of one step, as a night draws them: its lessons; core knowledge, strangers and what is untaught; sessions.
-const LEARNED: usize = 30;
-const KEPT: usize = 3 + 14 + 3;
-const SESSIONS: usize = 3;
-
-/// Weight of staying as generation 0 is.
-const KEEP: f32 = 4.0;
-/// Penalty on what slow banks add to sessions.
-const QUIET: f32 = 3e-6;
 /// Turns of a row that is no session: a question and its answer.
 const EXCHANGE: usize = 2;
 
@@ -35,7 +26,6 @@ const EXCHANGE: usize = 2;
 const MEASURE: Duration = Duration::from_secs(10);
 const WARM_UP: usize = 2;
 
-const MUON: MuonSettings = MuonSettings { rate: 0.2, momentum: 0.95, weight_decay: 0.0 };
 const WEIGHTS: Weights = Weights { answer: 1.0, skill: 0.0, small_talk: 1.0, acknowledgement: 0.0, user: 0.0 };
 
 /// Training speed.
@@ -68,9 +58,10 @@ pub(super) fn measure(files: &BTreeMap<String, Bytes>) -> anyhow::Result<Figures
         cut.map(|conversation| nocturne_pretrain::row(base.tokenizer(), &conversation, WEIGHTS)).collect()
     };
     let (short, sessions) = (rows(&[Task::Core, Task::Unknown], EXCHANGE), rows(&[Task::Session], usize::MAX));
+    let night = StudySettings::default();
     let mut tensors = base.tensors().clone();
     tensors.extend(tensors::read("the untrained banks", &base.untrained_banks()?)?);
-    let mut trainer = Trainer::night(base.config(), &tensors, optim::for_night(MUON)).context("setting up the trainer")?;
+    let mut trainer = Trainer::night(base.config(), &tensors, optim::for_night(night.muon)).context("setting up the trainer")?;
     let (mut steps, mut tokens, mut begun) = (0, 0, Instant::now());
     for step in 0.. {
         if step == WARM_UP {
@@ -80,20 +71,23 @@ pub(super) fn measure(files: &BTreeMap<String, Bytes>) -> anyhow::Result<Figures
             break;
         }
         // The rate does not matter for the speed; a small one keeps the values small.
-        tokens += trainer.step(&draw(&short, &sessions, step), 0.01, SlowBank::On).tokens;
+        tokens += trainer.step(&draw(&night, &short, &sessions, step), 0.01, SlowBank::On).tokens;
         steps += 1;
     }
     let seconds = begun.elapsed().as_secs_f64();
     Ok(Figures { tokens_per_second: tokens as f64 / seconds, steps, tokens_a_step: tokens as f64 / steps as f64 })
 }
 
-fn draw(short: &[Row], sessions: &[Row], step: usize) -> Vec<Row> {
+/// Rows of one step as a night without history draws them: its lessons; core knowledge, strangers and what is untaught; sessions.
+fn draw(night: &StudySettings, short: &[Row], sessions: &[Row], step: usize) -> Vec<Row> {
     let take = |from: &[Row], start: usize, count: usize| -> Vec<Row> {
         from.iter().cycle().skip(start % from.len().max(1)).take(if from.is_empty() { 0 } else { count }).cloned().collect()
     };
-    let at = step * (LEARNED + KEPT);
-    let mut rows = take(short, at, LEARNED);
-    rows.extend(take(short, at + LEARNED, KEPT).into_iter().map(|row| row.keep(KEEP)));
-    rows.extend(take(sessions, step * SESSIONS, SESSIONS).into_iter().map(|row| row.keep(KEEP).quiet(QUIET)));
+    let kept = night.core + night.unknown + night.untaught;
+    let at = step * (night.lessons + kept);
+    let mut rows = take(short, at, night.lessons);
+    rows.extend(take(short, at + night.lessons, kept).into_iter().map(|row| row.keep(night.keep_weight)));
+    let sessions = take(sessions, step * night.sessions, night.sessions);
+    rows.extend(sessions.into_iter().map(|row| row.keep(night.keep_weight).quiet(night.quiet_sessions)));
     rows
 }

@@ -1,0 +1,101 @@
+//! One sequence of tokens and what its positions should learn.
+
+use std::collections::HashMap;
+
+use nocturne_wire::record::Role;
+
+use crate::{chat::ChatTokens, tokenizer::Tokenizer};
+
+/// What a position of a row should learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lesson {
+    /// The token that follows.
+    Next,
+    /// What generation 0 would say there: Kullback-Leibler divergence.
+    Keep,
+}
+
+/// One position with a target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Aim {
+    /// The position whose prediction is trained.
+    pub position: u32,
+    /// What it should learn.
+    pub lesson: Lesson,
+    /// Weight in the loss.
+    pub weight: f32,
+    /// Whether it counts in the accuracy.
+    pub counted: bool,
+}
+
+/// One sequence with its targets.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Row {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Targets in the order of positions.
+    pub aims: Vec<Aim>,
+    /// Penalty on half the squared length of what a slow bank adds at each position, weighed like a target's loss but not part of the loss that is told.
+    pub quiet: f32,
+}
+
+/// One message of a row and the weight of predicting it.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// Who says it.
+    pub role: Role,
+    /// What is said.
+    pub text: &'a str,
+    /// Weight of its text.
+    pub weight: f32,
+    /// Whether its text counts in the accuracy.
+    pub counted: bool,
+}
+
+/// Weight of predicting who speaks next: without it a model cannot end a turn that it writes for a user.
+const ROLE_WEIGHT: f32 = 1.0;
+
+impl Row {
+    /// A conversation whose every message is predicted with its own weight.
+    pub fn said(tokenizer: &Tokenizer, messages: &[Said<'_>]) -> Self {
+        let mut row = Self::default();
+        for message in messages {
+            let tokens = ChatTokens.message(tokenizer, message.role, message.text);
+            for (n, id) in tokens.into_iter().enumerate() {
+                let weight = if n == 0 { ROLE_WEIGHT.min(message.weight * 2.0) } else { message.weight };
+                if let Some(position) = row.ids.len().checked_sub(1).filter(|_| weight > 0.0) {
+                    let counted = message.counted && n > 0;
+                    row.aims.push(Aim { position: position as u32, lesson: Lesson::Next, weight, counted });
+                }
+                row.ids.push(id);
+            }
+        }
+        row
+    }
+
+    /// Cuts the row after `limit` tokens.
+    pub fn truncate(&mut self, limit: usize) {
+        self.ids.truncate(limit);
+        self.aims.retain(|aim| (aim.position as usize) + 1 < limit);
+    }
+
+    /// The same conversation, every position of which should stay as generation 0 has it, with this weight times its own (1 where it has none).
+    pub fn keep(mut self, weight: f32) -> Self {
+        let own: HashMap<u32, f32> = self.aims.iter().map(|aim| (aim.position, aim.weight)).collect();
+        let positions = 0..self.ids.len() as u32;
+        let keep = |position: u32| {
+            let weight = weight * own.get(&position).copied().unwrap_or(1.0);
+            Aim { position, lesson: Lesson::Keep, weight, counted: false }
+        };
+        self.aims = positions.map(keep).collect();
+        self
+    }
+
+    /// The same row, over which slow banks should say little.
+    ///
+    /// What Kullback-Leibler divergence rewards stops where the right token is certain; banks then grow until they drown the stream wherever nothing was
+    /// rehearsed. This holds their answer down at every position and in every channel.
+    pub fn quiet(self, penalty: f32) -> Self {
+        Self { quiet: penalty, ..self }
+    }
+}
