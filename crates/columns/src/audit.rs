@@ -14,16 +14,23 @@ use std::{
 
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use bytes::Bytes;
-use nocturne_wire::{BatchName, Offset, Partition, Topic, batch::BatchFooter, path};
+use nocturne_wire::{BatchName, NightId, Offset, Partition, Topic, batch::BatchFooter, path, plan::PlannedBatch};
 
 pub use self::report::{AuditReport, Fault, PartitionAudit};
 use crate::{ColumnsError, dead_letters, open_batch, rows::Columns, schema::OFFSET};
 
-/// Audits the objects of a lake, given as path and bytes in any order; those outside the audited folders are ignored.
-pub fn audit(objects: impl IntoIterator<Item = (String, Bytes)>) -> AuditReport {
+/// Audits the objects of a lake, given as path and bytes in any order; those outside the audited folders are ignored. `read` are the batches that nights were
+/// planned over: a batch at the end of a partition is missed by nobody else.
+pub fn audit(
+    objects: impl IntoIterator<Item = (String, Bytes)>,
+    read: impl IntoIterator<Item = (NightId, PlannedBatch)>,
+) -> AuditReport {
     let mut audit = Audit::default();
     for (path, bytes) in objects {
         audit.take(path, &bytes);
+    }
+    for (night, batch) in read {
+        audit.was_read(night, &batch);
     }
     audit.finish()
 }
@@ -80,6 +87,17 @@ impl Audit {
                 let (first, second) = (path::batch(&before), path::batch(name));
                 self.faults.push(Fault::DuplicateId { id: id.to_owned(), first, second });
             }
+        }
+    }
+
+    /// Holds a batch that a night was planned over against what the lake holds. A damaged one is a fault already.
+    fn was_read(&mut self, night: NightId, batch: &PlannedBatch) {
+        let partition = self.sealed.get(&(batch.name.topic, batch.name.partition));
+        let found = partition.and_then(|batches| batches.get(&batch.name.first)).map(|footer| footer.last);
+        let path = path::batch(&batch.name);
+        let damaged = || self.faults.iter().any(|fault| matches!(fault, Fault::Damaged { path: other, .. } if *other == path));
+        if found != Some(batch.last) && !damaged() {
+            self.faults.push(Fault::ReadBatch { path, night, last: batch.last, found });
         }
     }
 

@@ -20,7 +20,7 @@ pub enum LakeError {
         path: String,
     },
     /// An object is not what its name or its manifest says.
-    #[error("`{path}` is damaged: {reason}; {hint}")]
+    #[error("`{path}` is damaged: {reason}; hint: {hint}")]
     Damaged {
         /// The object.
         path: String,

@@ -96,7 +96,7 @@ async fn audited(lake: &Lake) -> AuditReport {
         let bytes = lake.get(&object.path).await.expect("there");
         objects.push((object.path, bytes));
     }
-    audit(objects)
+    audit(objects, [])
 }
 
 fn sorted(mut ids: Vec<String>) -> Vec<String> {

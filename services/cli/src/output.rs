@@ -89,6 +89,11 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+/// A number with what is counted: "1 fault", "2 faults".
+pub(crate) fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +101,11 @@ mod tests {
     #[test]
     fn properties_are_aligned() {
         assert_eq!(properties([("a", "1".to_owned()), ("long", "2".to_owned())]), "  a     1\n  long  2");
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "fault")), ["0 faults", "1 fault", "2 faults"]);
     }
 
     #[test]

@@ -146,9 +146,10 @@ fn is_read(inputs: &PlanInputs, batch: &PlannedBatch) -> bool {
     is_before(&inputs.read_to, batch)
 }
 
+/// Whether all of a batch lies before an end. One that was lost and sealed again from the log may reach further than it did: then it is new.
 fn is_before(ends: &EndPositions, batch: &PlannedBatch) -> bool {
-    let BatchName { topic, partition, first } = batch.name;
-    ends.get(&(topic, partition)).is_some_and(|end| first < *end)
+    let BatchName { topic, partition, .. } = batch.name;
+    ends.get(&(topic, partition)).is_some_and(|end| batch.last < *end)
 }
 
 /// All batches up to where they are known to end, in the order of partitions and offsets. Where a batch ends is where the next one begins.
@@ -221,6 +222,14 @@ mod tests {
             settings: NightSettings::default(),
             now,
         }
+    }
+
+    #[test]
+    fn a_batch_that_was_sealed_again_and_reaches_further_is_read_again() {
+        let mut inputs = inputs();
+        inputs.sealed = [0, 10, 30].map(|first| batch(P0, first)).to_vec();
+        let plan = plan_night(&inputs).expect("something to do");
+        assert_eq!(plan.batches.iter().map(|b| (b.name.first.0, b.last.0)).collect::<Vec<_>>(), [(10, 29), (30, 44)]);
     }
 
     #[test]

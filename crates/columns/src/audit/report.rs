@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nocturne_wire::{Offset, Partition, Topic, batch::BatchFooter};
+use nocturne_wire::{NightId, Offset, Partition, Topic, batch::BatchFooter};
 use serde::{Deserialize, Serialize};
 
 /// What an audit found.
@@ -131,6 +131,17 @@ pub enum Fault {
         /// The topic's id from here on.
         is: String,
     },
+    /// A night was planned over a batch that is gone, or that was sealed again with another end.
+    ReadBatch {
+        /// The batch.
+        path: String,
+        /// The night.
+        night: NightId,
+        /// Its last offset when the night was planned.
+        last: Offset,
+        /// Its last offset now; `None` when it is gone.
+        found: Option<Offset>,
+    },
     /// An object that does not belong into its folder, where readers would glob it.
     Foreign {
         /// The object.
@@ -150,6 +161,12 @@ impl fmt::Display for Fault {
                 write!(f, "dead letters: {path} says that it has {expected}, {found} were found")
             }
             Self::TopicRecreated { path, was, is } => write!(f, "topic re-created: from {path} on its id is {is}, it was {was}"),
+            Self::ReadBatch { path, night, last, found: None } => {
+                write!(f, "gone: {path}, which night {night} was planned over up to offset {last}")
+            }
+            Self::ReadBatch { path, night, last, found: Some(found) } => {
+                write!(f, "sealed again: {path} ends at offset {found}, at {last} when night {night} was planned")
+            }
             Self::Foreign { path } => write!(f, "foreign object: {path}"),
         }
     }

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use nocturne_wire::{Offset, Topic, batch::BatchFooter, path};
+use nocturne_wire::{NightId, Offset, Topic, batch::BatchFooter, path, plan::PlannedBatch};
 use proptest::prelude::*;
 
 use super::{decoded, encoded, footer, said};
@@ -40,7 +40,30 @@ fn three() -> Vec<Sealed> {
 }
 
 fn faults(objects: Vec<(String, Bytes)>) -> Vec<Fault> {
-    audit(objects).faults
+    audit(objects, []).faults
+}
+
+#[test]
+fn a_batch_that_a_night_was_planned_over_is_missed_when_it_is_gone_or_ends_elsewhere() {
+    let night = NightId::parse("20261121T030000Z-production").expect("a name");
+    let planned = |n: usize, batches: &[Sealed]| {
+        (night.clone(), PlannedBatch { name: batches[n].footer.name, last: batches[n].footer.last })
+    };
+    let all = three();
+    let read: Vec<_> = (0..3).map(|n| planned(n, &all)).collect();
+    assert!(audit(objects(&all), read.clone()).clean());
+
+    let path = path::batch(&all[2].footer.name);
+    let fault = |found| Fault::ReadBatch { path: path.clone(), night: night.clone(), last: Offset(24), found };
+    assert_eq!(audit(objects(&all[..2]), read.clone()).faults, [fault(None)]);
+    let mut longer = three();
+    longer[2] = sealed(19, 9, false, |footer| footer.begin = Offset(5));
+    assert_eq!(audit(objects(&longer), read.clone()).faults, [fault(Some(Offset(27)))]);
+
+    let mut damaged = objects(&all);
+    damaged[2].1 = Bytes::from("not Parquet");
+    let damaged = audit(damaged, read[1..2].to_vec()).faults;
+    assert!(!damaged.iter().any(|fault| matches!(fault, Fault::ReadBatch { .. })), "{damaged:?}");
 }
 
 #[test]
@@ -48,7 +71,7 @@ fn a_whole_lake_is_clean_and_counted() {
     let mut all = objects(&three());
     all.reverse();
     all.push(("ledger/production/0.json".to_owned(), Bytes::from("{}")));
-    let report = audit(all);
+    let report = audit(all, []);
     assert!(report.clean(), "{:?}", report.faults);
     let partition = &report.partitions[0];
     assert_eq!((partition.batches, partition.first, partition.next), (3, Offset(5), Offset(25)));
@@ -118,7 +141,7 @@ fn lost_dead_letters_are_a_fault_and_abandoned_ones_are_not() {
     let name = all[1].footer.name;
     let mut with_leftover = objects(&all);
     with_leftover.push((path::dead_letters(&name, Offset(17)), abandoned));
-    let report = audit(with_leftover);
+    let report = audit(with_leftover, []);
     assert!(report.clean(), "{:?}", report.faults);
     assert_eq!(report.leftovers, [path::dead_letters(&name, Offset(17))]);
     all[1].dead = None;
@@ -149,7 +172,7 @@ proptest! {
             batches.push(sealed(first, size, first % 2 == 1, |_| {}));
             first += size;
         }
-        prop_assert!(audit(objects(&batches)).clean());
+        prop_assert!(audit(objects(&batches), []).clean());
         let index = 1 + at.index(batches.len() - 2);
         match kind {
             0 => drop(batches.remove(index)),
@@ -161,6 +184,6 @@ proptest! {
         }
         // A batch of one record that is sealed again under its own name replaces it and changes nothing.
         let replaced = kind == 1 && batches[index - 1].footer.name.first == batches[batches.len() - 1].footer.name.first;
-        prop_assert!(replaced || !audit(objects(&batches)).clean());
+        prop_assert!(replaced || !audit(objects(&batches), []).clean());
     }
 }

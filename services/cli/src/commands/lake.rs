@@ -2,14 +2,15 @@
 
 use clap::{Args, Subcommand};
 use nocturne_columns::AuditReport;
-use nocturne_kit::display::Bytes;
-use nocturne_lake::{Lake, Object};
+use nocturne_kit::{display::Bytes, telemetry::chain};
+use nocturne_lake::{Lake, LakeError, Object};
+use nocturne_wire::{GenerationName, NightId, plan::PlannedBatch};
 use serde::Serialize;
 
 use crate::{
     args::Global,
     failure::Advise,
-    output::{self, Outcome},
+    output::{self, Outcome, counted},
     places,
 };
 
@@ -23,7 +24,7 @@ const OBJECTS_AHEAD: usize = 8;
 pub(crate) enum LakeCommand {
     /// List objects
     Ls(LsArgs),
-    /// Prove that every record was sealed exactly once; exit code 3 when it was not
+    /// Prove that every record was sealed exactly once and every generation is whole; exit code 3 when it is not so
     #[command(after_help = "Examples:\n  nocturne lake audit\n  nocturne lake audit -o json | jq .faults")]
     Audit,
 }
@@ -47,19 +48,42 @@ pub(super) async fn run(global: &Global, command: LakeCommand) -> anyhow::Result
     match command {
         LakeCommand::Ls(args) => ls(global, &lake, &args.folder).await,
         LakeCommand::Audit => {
-            let report = audit(&lake).await?;
-            let clean = report.clean();
-            output::show(global.format, &Audited { clean, report }, |audited| describe(&audited.report))?;
-            Ok(Outcome::of(clean))
+            let audited = audit(&lake).await?;
+            output::show(global.format, &audited, describe)?;
+            Ok(Outcome::of(audited.clean))
         }
     }
 }
 
+/// What an audit of a lake gave.
 #[derive(Serialize)]
-struct Audited {
-    clean: bool,
+pub(crate) struct Audited {
+    /// Whether nothing is wrong.
+    pub(crate) clean: bool,
+    /// Batches and dead letters.
     #[serde(flatten)]
-    report: AuditReport,
+    pub(crate) report: AuditReport,
+    /// Generations.
+    generations: Vec<Verified>,
+}
+
+impl Audited {
+    /// Everything that is wrong, in words.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let batches = self.report.faults.iter().map(ToString::to_string);
+        let generations = self
+            .generations
+            .iter()
+            .filter_map(|Verified { generation, fault }| fault.as_ref().map(|fault| format!("generation {generation}: {fault}")));
+        batches.chain(generations).collect()
+    }
+}
+
+#[derive(Serialize)]
+struct Verified {
+    generation: GenerationName,
+    /// What is wrong with it; `None` when every file is what the manifest says.
+    fault: Option<String>,
 }
 
 async fn ls(global: &Global, lake: &Lake, folder: &str) -> anyhow::Result<Outcome> {
@@ -78,15 +102,41 @@ fn table(lines: &[Line]) -> String {
     text.join("\n")
 }
 
-/// Audits everything that was sealed.
+/// Audits everything that was sealed, holds it against what nights were planned over, and verifies every generation.
 ///
 /// # Errors
 /// When the lake cannot be read; what is wrong with its content is told in the report.
-pub(crate) async fn audit(lake: &Lake) -> anyhow::Result<AuditReport> {
-    let (doing, hint) = ("auditing the lake", "check that the disk can be read");
+pub(crate) async fn audit(lake: &Lake) -> anyhow::Result<Audited> {
+    let report = audit_batches(lake, planned(lake).await?).await?;
+    let generations = audit_generations(lake).await?;
+    let clean = report.clean() && generations.iter().all(|generation| generation.fault.is_none());
+    Ok(Audited { clean, report, generations })
+}
+
+const AUDITING: (&str, &str) = ("auditing the lake", "check that the disk can be read");
+
+/// The batches that nights were planned over. A night without a readable plan read nothing.
+async fn planned(lake: &Lake) -> anyhow::Result<Vec<(NightId, PlannedBatch)>> {
+    let (doing, hint) = AUDITING;
+    let mut planned = Vec::new();
+    for night in lake.nights().list().await.advise(doing, hint)? {
+        match lake.nights().plan(&night).await {
+            Ok(plan) => planned.extend(plan.batches.into_iter().map(|batch| (night.clone(), batch))),
+            Err(error) if error.is_damage() || matches!(error, LakeError::NotFound { .. }) => {
+                eprintln!("passed over night {night}: {}", chain(&error));
+            }
+            Err(error) => return Err(error).advise(doing, hint),
+        }
+    }
+    Ok(planned)
+}
+
+async fn audit_batches(lake: &Lake, planned: Vec<(NightId, PlannedBatch)>) -> anyhow::Result<AuditReport> {
+    let (doing, hint) = AUDITING;
     // Hashing and decoding a large lake takes long, and tokio must not wait for it; a few objects at a time are enough memory.
     let (sender, mut receiver) = tokio::sync::mpsc::channel(OBJECTS_AHEAD);
-    let auditing = tokio::task::spawn_blocking(move || nocturne_columns::audit(std::iter::from_fn(|| receiver.blocking_recv())));
+    let objects = std::iter::from_fn(move || receiver.blocking_recv());
+    let auditing = tokio::task::spawn_blocking(move || nocturne_columns::audit(objects, planned));
     for folder in AUDITED {
         for object in lake.list(folder).await.advise(doing, hint)? {
             let bytes = lake.get(&object.path).await.advise(doing, hint)?;
@@ -99,7 +149,28 @@ pub(crate) async fn audit(lake: &Lake) -> anyhow::Result<AuditReport> {
     Ok(auditing.await?)
 }
 
-fn describe(report: &AuditReport) -> String {
+/// Holds every file of every generation against its manifest.
+async fn audit_generations(lake: &Lake) -> anyhow::Result<Vec<Verified>> {
+    let (doing, hint) = AUDITING;
+    let mut verified = Vec::new();
+    for generation in lake.generations().list().await.advise(doing, hint)? {
+        let fault = match verify(lake, &generation).await {
+            Ok(()) => None,
+            Err(error) if error.is_damage() => Some(chain(&error)),
+            Err(error) => return Err(error).advise(doing, hint),
+        };
+        verified.push(Verified { generation, fault });
+    }
+    Ok(verified)
+}
+
+async fn verify(lake: &Lake, generation: &GenerationName) -> Result<(), LakeError> {
+    let manifest = lake.generations().manifest(generation).await?;
+    lake.generations().fetch(generation, &manifest.base).await.map(|_| ())
+}
+
+fn describe(audited: &Audited) -> String {
+    let report = &audited.report;
     let mut table = output::table(["topic", "partition", "batches", "offsets", "rows", "dead", "duplicates"]);
     for partition in &report.partitions {
         table.add_row([
@@ -113,11 +184,15 @@ fn describe(report: &AuditReport) -> String {
         ]);
     }
     let mut lines = vec![table.to_string()];
-    lines.extend(report.faults.iter().map(|fault| format!("fault: {fault}")));
+    let faults = audited.faults();
+    lines.extend(faults.iter().map(|fault| format!("fault: {fault}")));
     lines.extend(report.leftovers.iter().map(|path| format!("leftover of a writer that died (harmless): {path}")));
-    lines.push(match report.faults.len() {
-        0 => "clean: every offset was sealed exactly once".to_owned(),
-        faults => format!("not clean: {faults} faults"),
+    lines.push(match faults.len() {
+        0 => format!(
+            "clean: every offset was sealed exactly once; every file of {} is what its manifest says",
+            counted(audited.generations.len(), "generation")
+        ),
+        faults => format!("not clean: {}", counted(faults, "fault")),
     });
     lines.join("\n")
 }

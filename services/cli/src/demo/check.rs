@@ -28,7 +28,8 @@ pub(super) struct Held {
 /// # Errors
 /// When the lake cannot be read.
 pub(super) async fn lake(lake: &Lake, sent: &Sent) -> anyhow::Result<Held> {
-    let report = commands::lake::audit(lake).await?;
+    let audited = commands::lake::audit(lake).await?;
+    let report = &audited.report;
     let mut found = BTreeSet::new();
     let (doing, hint) = ("reading the sealed interactions", "`nocturne lake audit` says what is wrong");
     for name in lake.batches().list(Topic::Interactions).await.advise(doing, hint)?.into_values().flatten() {
@@ -43,6 +44,6 @@ pub(super) async fn lake(lake: &Lake, sent: &Sent) -> anyhow::Result<Held> {
         // Only stored sessions of the day may be there: everything else was sent with `store: false`.
         opted_out: found.difference(&sent.stored).count() as u64,
         missing: sent.stored.difference(&found).count() as u64,
-        faults: report.faults.iter().map(ToString::to_string).collect(),
+        faults: audited.faults(),
     })
 }
