@@ -49,13 +49,16 @@ pub(crate) enum Command {
     /// Talk to the running server
     Chat(commands::chat::ChatArgs),
     /// Train a base model, or show the one that ships
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  nocturne model show\n  nocturne model train --help")]
     Model(commands::model::ModelCommand),
     /// Run nights and read their records
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  nocturne nights run --wait\n  nocturne nights list\n  nocturne nights show --lessons"
+    )]
     Nights(commands::nights::NightsCommand),
     /// List and inspect generations
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  nocturne generations list\n  nocturne generations show 1")]
     Generations(commands::generations::GenerationsCommand),
     /// Serve a newer generation
     Promote(commands::promote::PromoteArgs),
@@ -64,7 +67,7 @@ pub(crate) enum Command {
     /// Show what served when, and who decided it
     History(commands::history::HistoryArgs),
     /// Look into the lake
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  nocturne lake ls interactions\n  nocturne lake audit")]
     Lake(commands::lake::LakeCommand),
     /// Measure speed on this machine
     Bench(bench::BenchArgs),
@@ -95,12 +98,9 @@ mod tests {
         fn check(command: &clap::Command, path: &str) {
             for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
                 let path = format!("{path} {}", sub.get_name());
-                if sub.has_subcommands() {
-                    check(sub, &path);
-                } else {
-                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
-                    assert!(help.contains("nocturne"), "`{path}` shows no example");
-                }
+                let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("nocturne"), "`{path}` shows no example");
+                check(sub, &path);
             }
         }
         check(&Cli::command(), "nocturne");

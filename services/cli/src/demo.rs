@@ -88,7 +88,7 @@ pub(crate) async fn run(global: &Global, args: &DemoArgs) -> anyhow::Result<Outc
     let server = Server::start(state, config(), args.base.as_deref(), shutdown.clone()).await?;
     let performed = tokio::select! {
         biased;
-        () = shutdown.requested() => Err(refused("the demonstration was interrupted", "run it again; nothing is resumed")),
+        () = shutdown.requested() => Err(refused("the demonstration was interrupted", "run it again, with another --out if you gave one: nothing is resumed")),
         performed = morning::perform(&server, &day) => performed,
     };
     let lake = server.lake.clone();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nocturne_lake::LakeError;
+
 /// What was being done, with what to do next.
 #[derive(Debug)]
 struct Told {
@@ -50,7 +52,9 @@ pub(crate) fn parts(error: &anyhow::Error) -> (String, String) {
             causes.push(cause);
         }
     }
-    let hint = error.downcast_ref::<Told>().map(|told| told.hint.clone()).unwrap_or_default();
+    // Damage in the lake says itself what to do about the object; a second hint would only blur the first.
+    let advised = error.chain().filter_map(|cause| cause.downcast_ref::<LakeError>()).any(LakeError::is_damage);
+    let hint = error.downcast_ref::<Told>().filter(|_| !advised).map(|told| told.hint.clone()).unwrap_or_default();
     (causes.join(": "), hint)
 }
 

@@ -4,13 +4,14 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::Args;
 use rustyline::{DefaultEditor, error::ReadlineError};
+use serde::Serialize;
 
 use crate::{
     address,
     api::{Answer, Api, Message, Who},
     args::Global,
     failure::{Advise, refused},
-    output::{self, Outcome},
+    output::{self, Format, Outcome},
 };
 
 const EXAMPLES: &str = "\
@@ -18,6 +19,7 @@ Examples:
   nocturne chat
   nocturne chat --subject ada
   echo 'Hello.' | nocturne chat
+  echo 'Hello.' | nocturne chat -o json | jq -r .answer
 
 In the conversation:
   /feedback 1                       the last answer was right
@@ -78,8 +80,25 @@ impl<'a> Line<'a> {
     }
 }
 
+/// An answer as a line of JSON.
+#[derive(Serialize)]
+struct Said<'a> {
+    answer: &'a str,
+    generation: u64,
+    /// What feedback refers to.
+    id: &'a str,
+    session: &'a str,
+}
+
+/// A notice as a line of JSON.
+#[derive(Serialize)]
+struct Notice<'a> {
+    notice: &'a str,
+}
+
 struct Talk {
     api: Api,
+    format: Format,
     subject: String,
     store: bool,
     session: String,
@@ -98,14 +117,25 @@ impl Talk {
     async fn say(&mut self, text: &str) -> anyhow::Result<()> {
         self.messages.push(Message::user(text));
         let who = Who { session: &self.session, subject: &self.subject, store: self.store };
+        let format = self.format;
         let show = |piece: &str| {
-            print!("{piece}");
-            // A terminal that went away is noticed at the next line.
-            io::stdout().flush().ok();
+            if format == Format::Table {
+                print!("{piece}");
+                // A terminal that went away is noticed at the next line.
+                io::stdout().flush().ok();
+            }
         };
         match self.api.stream(who, &self.messages, show).await {
             Ok(answer) => {
-                output::line(&mark(&answer))?;
+                match format {
+                    Format::Table => output::line(&mark(&answer))?,
+                    Format::Json => output::line(&serde_json::to_string(&Said {
+                        answer: &answer.text,
+                        generation: answer.generation,
+                        id: &answer.interaction,
+                        session: &self.session,
+                    })?)?,
+                }
                 self.messages.push(Message::assistant(answer.text.clone()));
                 self.last = Some(answer);
             }
@@ -119,14 +149,21 @@ impl Talk {
 
     async fn feedback(&self, score: f32, correction: Option<&str>) -> anyhow::Result<()> {
         if !self.store {
-            return output::line("nothing of this conversation is kept, so that there is nothing to judge");
+            return self.notice("nothing of this conversation is kept, so that there is nothing to judge");
         }
         let Some(last) = &self.last else {
-            return output::line("there is no answer to judge yet");
+            return self.notice("there is no answer to judge yet");
         };
         let given = self.api.feedback(&self.subject, &last.interaction, score, correction).await;
         given.advise("giving feedback", "try again; it was not stored")?;
-        output::line("noted; the next night reads it")
+        self.notice("noted; the next night reads it")
+    }
+
+    fn notice(&self, text: &str) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => output::line(text),
+            Format::Json => output::line(&serde_json::to_string(&Notice { notice: text })?),
+        }
     }
 }
 
@@ -145,8 +182,15 @@ pub(super) async fn run(global: &Global, args: ChatArgs) -> anyhow::Result<Outco
         refused(format!("no server runs on the state directory {}", global.state.display()), "start one with `nocturne up`")
     })?;
     let api = Api::connect(address.api).await?;
-    let mut talk =
-        Talk { api, subject: args.subject, store: !args.no_store, session: String::new(), messages: Vec::new(), last: None };
+    let mut talk = Talk {
+        api,
+        format: global.format,
+        subject: args.subject,
+        store: !args.no_store,
+        session: String::new(),
+        messages: Vec::new(),
+        last: None,
+    };
     talk.begin();
     eprintln!("{HELP}");
     converse(&mut talk).await?;
@@ -170,10 +214,10 @@ async fn converse(talk: &mut Talk) -> anyhow::Result<()> {
             Line::Feedback { score, correction } => talk.feedback(score, correction).await,
             Line::New => {
                 talk.begin();
-                output::line("a new session")
+                talk.notice("a new session")
             }
-            Line::Help => output::line(HELP),
-            Line::Unclear(message) => output::line(&message),
+            Line::Help => talk.notice(HELP),
+            Line::Unclear(message) => talk.notice(&message),
             Line::Quit => return Ok(()),
         };
         if let Err(error) = done {

@@ -6,7 +6,7 @@ use nocturne_kit::Shutdown;
 use nocturne_lake::{Lake, LakeError};
 use nocturne_wire::{
     NightId,
-    night::{NightReport, Outcome as Ending},
+    night::{LESSONS, Lesson, NightReport, Outcome as Ending},
     plan::NightPlan,
 };
 use serde::Serialize;
@@ -38,7 +38,9 @@ Examples:
   nocturne nights run --wait          start it in the running server and watch
   nocturne nights run --no-promote    publish what passes its gates, and decide later
 
-Without a running server the night runs here. Exit code 3: a gate rejected the candidate.")]
+Without a running server the night runs here.
+Exit codes: 0 published, or nothing in the day was worth learning; 1 nothing was said since the last night, or the night broke; 3 a gate rejected
+the candidate.")]
 pub(crate) struct RunArgs {
     /// Wait until the night has ended and show its record
     #[arg(long)]
@@ -56,12 +58,15 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  nocturne nights show            the newest one\n  nocturne nights show 20261121T030000Z-production -o json"
+    after_help = "Examples:\n  nocturne nights show              the newest one\n  nocturne nights show --lessons    with what it found to learn\n  nocturne nights show 20261121T030000Z-production -o json"
 )]
 pub(crate) struct ShowArgs {
     /// The night; the newest one unless given
     #[arg(value_name = "NIGHT")]
     night: Option<String>,
+    /// Also list the lessons that the night found: what it believes that it was told
+    #[arg(long)]
+    lessons: bool,
 }
 
 pub(super) async fn run(global: &Global, command: NightsCommand) -> anyhow::Result<Outcome> {
@@ -184,6 +189,9 @@ fn table(lines: &[Line]) -> String {
 struct Record {
     plan: NightPlan,
     report: Option<NightReport>,
+    /// What the night found to learn, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lessons: Option<Vec<Lesson>>,
 }
 
 async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Outcome> {
@@ -199,12 +207,48 @@ async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Outcome> {
     let plan = lake.nights().plan(&night).await.advise(format!("reading the plan of night {night}"), hint)?;
     let report = lake.nights().report(&night).await.advise(format!("reading the report of night {night}"), hint)?;
     let latest = lake.nights().events(&night).await.advise(format!("reading the events of night {night}"), hint)?.pop();
-    output::show(global.format, &Record { plan, report }, |record| match (&record.report, &latest) {
-        (Some(report), _) => nights::describe(report),
-        (None, Some(event)) => {
-            format!("night {night} runs: {} {}/{}: {}", nights::phase(event.phase), event.done, event.total, event.message)
+    let lessons = if args.lessons { Some(lessons(&lake, &night).await?) } else { None };
+    output::show(global.format, &Record { plan, report, lessons }, |record| {
+        let mut text = match (&record.report, &latest) {
+            (Some(report), _) => nights::describe(report),
+            (None, Some(event)) => {
+                format!("night {night} runs: {} {}/{}: {}", nights::phase(event.phase), event.done, event.total, event.message)
+            }
+            (None, None) => format!("night {night} was planned and has not told anything yet"),
+        };
+        if let Some(lessons) = &record.lessons {
+            text.push('\n');
+            text.push_str(&table_of_lessons(lessons));
         }
-        (None, None) => format!("night {night} was planned and has not told anything yet"),
+        text
     })?;
     Ok(Outcome::Done)
+}
+
+/// What a night found to learn; nothing when it has not come that far.
+async fn lessons(lake: &Lake, night: &NightId) -> anyhow::Result<Vec<Lesson>> {
+    let (doing, hint) = (format!("reading the lessons of night {night}"), "restore the night's folder from a copy");
+    let file = lake.nights().get(night, LESSONS).await.advise(&doing, hint)?.unwrap_or_default();
+    let read = Lesson::read(&file).filter_map(|lesson| match lesson {
+        Ok(lesson) => Some(lesson),
+        Err(error) => {
+            eprintln!("passed over a lesson of night {night}: {error}");
+            None
+        }
+    });
+    Ok(read.collect())
+}
+
+fn table_of_lessons(lessons: &[Lesson]) -> String {
+    let mut table = output::table(["about", "asked", "answered", "wordings"]);
+    for lesson in lessons {
+        let first = lesson.wordings.first();
+        table.add_row([
+            lesson.name.clone(),
+            first.map(|wording| wording.question.clone()).unwrap_or_default(),
+            first.map(|wording| wording.answer.clone()).unwrap_or_default(),
+            lesson.wordings.len().to_string(),
+        ]);
+    }
+    format!("{table}\n{}", output::counted(lessons.len(), "lesson"))
 }

@@ -1,10 +1,14 @@
 //! `nocturne up`: everything in one process.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+};
 
 use clap::Args;
 use jiff::{Timestamp, tz::TimeZone};
 use nocturne_kit::{Shutdown, telemetry};
+use nocturne_scheduler::Schedule;
 use serde::Serialize;
 
 use crate::{
@@ -22,16 +26,17 @@ Examples:
   nocturne up --listen 127.0.0.1:9000 --state ~/nocturne
   nocturne up --schedule 03:00 --time-zone Europe/Berlin
   nocturne up --no-schedule                nights only by `nocturne nights run`
+  nocturne up --print-config > nocturne.toml
   nocturne up --config nocturne.toml
 
-The configuration file has the tables [telemetry], [log], [batcher], [inference] and [nights]; unknown keys are errors.
+The configuration file has the tables [telemetry], [log], [batcher], [inference] and [nights]; every key has a default, unknown keys are errors.
 Ctrl-C drains: requests in flight are answered and logged. A second Ctrl-C ends at once.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpArgs {
-    /// Address of the OpenAI-compatible API [default: 127.0.0.1:8321]
-    #[arg(long, value_name = "ADDRESS")]
+    /// Address of the OpenAI-compatible API, HOST:PORT [default: 127.0.0.1:8321]
+    #[arg(long, value_name = "ADDRESS", value_parser = socket_address)]
     listen: Option<SocketAddr>,
     /// Configuration file, TOML
     #[arg(long, value_name = "FILE")]
@@ -48,6 +53,17 @@ pub(crate) struct UpArgs {
     /// Base that a new lake begins with; the shipped one unless given
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
+    /// Print the settings that would be in force, as a configuration file, and start nothing
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// The first address of a host and port; a name such as localhost is looked up.
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|error| format!("give HOST:PORT, such as 127.0.0.1:8321: {error}"))?;
+    let found: Vec<SocketAddr> = found.collect();
+    // A name with both kinds of addresses means the one that every client tries.
+    found.iter().find(|address| address.is_ipv4()).or(found.first()).copied().ok_or_else(|| "it has no address".to_owned())
 }
 
 #[derive(Serialize)]
@@ -61,6 +77,10 @@ struct Started {
 
 pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcome> {
     let config = settings(args)?;
+    if args.print_config {
+        output::show(global.format, &config, |config| toml::to_string_pretty(config).unwrap_or_default())?;
+        return Ok(Outcome::Done);
+    }
     telemetry::install(&config.telemetry).advise("setting up the log", "correct the [telemetry] table")?;
     let zone = TimeZone::get(&config.nights.schedule.time_zone).unwrap_or(TimeZone::UTC);
     let shutdown = Shutdown::new();
@@ -120,6 +140,9 @@ fn settings(args: &UpArgs) -> anyhow::Result<Config> {
             format!("nights are set to channel `{}`, inference to channel `{}`", config.nights.channel, config.inference.channel);
         return Err(refused(what, "give [nights] and [inference] the same channel"));
     }
+    // Before anything is written: a new state directory is not begun for a mistake.
+    Schedule::parse(&config.nights.schedule)
+        .advise("reading the schedule of nights", "correct --schedule, --time-zone or the table [nights.schedule]")?;
     Ok(config)
 }
 
@@ -149,6 +172,16 @@ mod tests {
         assert_eq!(settings_of(&["up", "--config", path]).inference.listen.port(), 1);
         let both = settings_of(&["up", "--config", path, "--listen", "127.0.0.1:2", "--schedule", "05:00", "--time-zone", "UTC"]);
         assert_eq!((both.inference.listen.port(), both.nights.schedule.time.as_str()), (2, "05:00"));
+    }
+
+    #[test]
+    fn a_host_may_have_a_name_and_a_mistake_is_refused_before_anything_starts() {
+        assert_eq!(settings_of(&["up", "--listen", "localhost:2"]).inference.listen, SocketAddr::from(([127, 0, 0, 1], 2)));
+        assert!(Line::try_parse_from(["up", "--listen", "8321"]).is_err());
+        for wrong in [["up", "--schedule", "25:00"], ["up", "--time-zone", "Mars/Olympus"]] {
+            let refused = settings(&Line::parse_from(wrong).args).expect_err("refused");
+            assert!(crate::failure::render(&refused).contains("--schedule"), "{refused:?}");
+        }
     }
 
     #[test]
