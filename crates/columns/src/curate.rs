@@ -81,7 +81,7 @@ pub async fn curate(
     let schema = tables.curated_schema();
     let decided = rules::apply(&tables, settings).await.map_err(&failed)?;
     let batches = decided.collect().await.map_err(&failed)?;
-    let rows = output::gather(schema, &batches)?;
+    let rows = output::gather(&schema, &batches)?;
     let counts = output::count(&rows)?;
     Ok(Curated { rows, counts })
 }

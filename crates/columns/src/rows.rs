@@ -25,8 +25,11 @@ const WHAT: &str = "table of records";
 /// Columns by name, of whatever has them.
 pub(crate) struct Columns<'a> {
     what: &'static str,
-    find: Box<dyn Fn(&str) -> Option<&'a ArrayRef> + 'a>,
+    find: Find<'a>,
 }
+
+/// Where a column is looked for.
+type Find<'a> = Box<dyn Fn(&str) -> Option<&'a ArrayRef> + 'a>;
 
 impl<'a> Columns<'a> {
     pub(crate) fn of(what: &'static str, batch: &'a RecordBatch) -> Self {

@@ -76,7 +76,7 @@ pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, ConfigEr
 
 fn explain(text: &str, file: &Path, error: &toml::de::Error) -> ConfigError {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
-    let line = text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count() + 1;
+    let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
     let file = file.to_owned();
     match unknown_key(error.message()) {
         Some((key, known)) => {

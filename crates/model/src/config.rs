@@ -89,7 +89,7 @@ impl HopeConfig {
     /// Names the first contradiction.
     pub fn check(&self) -> Result<(), ModelError> {
         let wrong = |why: String| Err(ModelError::Inconsistent(why));
-        if self.width == 0 || self.heads == 0 || self.width % self.heads != 0 || self.head_width() % 2 != 0 {
+        if self.width == 0 || self.heads == 0 || !self.width.is_multiple_of(self.heads) || !self.head_width().is_multiple_of(2) {
             return wrong(format!("{} heads do not divide a width of {} into even parts", self.heads, self.width));
         }
         if self.mixers.is_empty() || self.vocab == 0 || self.conv_taps == 0 || self.fast.period_tokens == 0 {

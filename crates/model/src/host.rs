@@ -185,7 +185,7 @@ fn track<B: HostAccess, C: CheckpointStrategy, const N: usize>(
     op: Op,
     saved: Saved,
 ) -> FloatTensor<Autodiff<B, C>> {
-    let nodes = inputs.each_ref().map(|t| t.node());
+    let nodes = inputs.each_ref().map(|tensor| tensor.node());
     let inner = inputs.map(|t| t.into_parts().0);
     let output = run::<B, N>(inner.clone(), &op, &saved);
     match HostBackward.prepare::<C>(nodes).compute_bound().stateful() {

@@ -1,4 +1,5 @@
 //! Training and decoding are the same model; artifacts that do not fit are refused.
+#![allow(clippy::unwrap_used, reason = "a test that panics says what it found")]
 
 use std::{collections::BTreeMap, sync::Arc};
 

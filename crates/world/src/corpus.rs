@@ -72,6 +72,7 @@ impl Default for CorpusConfig {
 
 impl CorpusConfig {
     /// The mixture of a rehearsal set, otherwise as this one: what must not be forgotten, with few skills.
+    #[must_use]
     pub fn rehearsal(&self) -> Self {
         Self {
             sessions: 0.38,

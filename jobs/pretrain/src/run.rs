@@ -84,7 +84,7 @@ impl Files<'_> {
         fs::read(&path).map_err(|source| PretrainError::File { action: "read", path, source })
     }
 
-    fn refused(&self, name: &str, why: impl ToString) -> PretrainError {
+    fn refused(&self, name: &str, why: &(impl ToString + ?Sized)) -> PretrainError {
         PretrainError::Checkpoint { path: self.path(name), why: why.to_string() }
     }
 }
@@ -172,14 +172,14 @@ impl Run {
     fn resume(recipe: &Recipe, files: &Files<'_>) -> Result<Self, PretrainError> {
         let checkpoint = files.read(CHECKPOINT)?;
         let (mark, state) = unpack(&checkpoint).ok_or_else(|| files.refused(CHECKPOINT, "it is cut short"))?;
-        let mark: Mark = serde_json::from_slice(mark).map_err(|e| files.refused(CHECKPOINT, e))?;
+        let mark: Mark = serde_json::from_slice(mark).map_err(|e| files.refused(CHECKPOINT, &e))?;
         if mark.recipe != *recipe {
             return Err(files.refused(CHECKPOINT, "it was written by another recipe"));
         }
         let tokenizer = Tokenizer::from_json(&files.read("tokenizer.json")?)?;
         let optimizer = optim::for_base(recipe.muon, recipe.adam_rate);
         let trainer =
-            Trainer::base(&recipe.model, recipe.seed, optimizer).restore(state).map_err(|e| files.refused(CHECKPOINT, e))?;
+            Trainer::base(&recipe.model, recipe.seed, optimizer).restore(state).map_err(|e| files.refused(CHECKPOINT, &e))?;
         Ok(Self { trainer, tokenizer, mark })
     }
 
@@ -209,8 +209,8 @@ impl Run {
     }
 
     fn checkpoint(&self, files: &Files<'_>) -> Result<(), PretrainError> {
-        let state = self.trainer.state().map_err(|e| files.refused(CHECKPOINT, e))?;
-        let mark = serde_json::to_vec(&self.mark).map_err(|e| files.refused(CHECKPOINT, e))?;
+        let state = self.trainer.state().map_err(|e| files.refused(CHECKPOINT, &e))?;
+        let mark = serde_json::to_vec(&self.mark).map_err(|e| files.refused(CHECKPOINT, &e))?;
         files.write(CHECKPOINT, &[&(mark.len() as u64).to_le_bytes(), mark.as_slice(), &state].concat())
     }
 }

@@ -116,7 +116,7 @@ impl<'a> Distiller<'a> {
         progress(0, 4, "asking about what was told");
         let asked = self.ask(sessions);
         progress(1, 4, "finding whom the questions are about");
-        let candidates = self.name(sessions, asked);
+        let candidates = self.name(sessions, &asked);
         progress(2, 4, "answering with the sessions in context");
         let contexts = self.contexts(sessions, &candidates);
         let lessons = self.teach(&candidates, &contexts);

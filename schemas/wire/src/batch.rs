@@ -51,6 +51,7 @@ pub struct Offset(pub u64);
 
 impl Offset {
     /// The position after this one.
+    #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }

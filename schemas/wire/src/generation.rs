@@ -16,6 +16,7 @@ impl Generation {
     pub const ZERO: Self = Self(0);
 
     /// The number after this one.
+    #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }

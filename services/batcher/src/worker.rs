@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a worker waits for a record before it looks again; only a bound, a record or a flush wakes it.
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 pub(crate) struct Worker<S> {
     pub(crate) topic: Topic,

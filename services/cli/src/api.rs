@@ -18,7 +18,7 @@ const INTERACTION: &str = "x-nocturne-interaction";
 const SESSION: &str = "x-nocturne-session";
 
 /// Longer than any answer takes, even while a night uses every core.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

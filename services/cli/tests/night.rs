@@ -122,10 +122,10 @@ fn damaged_and_foreign_generations_are_refused(state: &Path) {
 }
 
 fn generation_folder(state: &Path, number: u64) -> PathBuf {
-    let folders = fs::read_dir(state.join("lake/generations")).expect("generations").filter_map(Result::ok).map(|f| f.path());
+    let mut folders = fs::read_dir(state.join("lake/generations")).expect("generations").filter_map(Result::ok).map(|f| f.path());
     let prefix = format!("{number:012}-");
     let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
-    folders.filter(named).next().expect("the generation")
+    folders.find(named).expect("the generation")
 }
 
 /// Changes one bit of a file; what is returned puts it back.

@@ -1,4 +1,5 @@
 //! The service with the real model: a tiny one with random weights, seeded, served, swapped and rolled back.
+#![allow(clippy::unwrap_used, reason = "a test that panics says what it found")]
 
 use std::collections::BTreeMap;
 

@@ -13,6 +13,7 @@ use nocturne_wire::{
     manifest::{MANIFEST_VERSION, Manifest},
     night::{GateResult, NightEvent, NightReport, Outcome, Phase},
     path,
+    plan::{CurationSettings, GateSettings},
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -156,8 +157,8 @@ fn plan_of(night: &NightId) -> nocturne_wire::plan::NightPlan {
         earlier: Vec::new(),
         held_out: Vec::new(),
         seed: 1,
-        curation: Default::default(),
-        gates: Default::default(),
+        curation: CurationSettings::default(),
+        gates: GateSettings::default(),
         promote: true,
     }
 }

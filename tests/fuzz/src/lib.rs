@@ -1,6 +1,7 @@
 //! Every parser of bytes that come from outside, as a function that must not panic, hang or allocate without bound whatever it is given.
 //!
 //! `tests/mutations.rs` gives each of them mutated samples in every test run; `libfuzzer/` hunts with coverage for as long as one likes.
+#![allow(clippy::missing_panics_doc, reason = "a panic here is what the hunt is for")]
 
 pub mod samples;
 
@@ -12,7 +13,7 @@ use nocturne_wire::{
     Offset, Sha256Hex, Topic, avro,
     ledger::LedgerEntry,
     manifest::Manifest,
-    night::{NightEvent, NightReport},
+    night::{Lesson, NightEvent, NightReport},
     path,
     plan::{self, NightPlan},
 };
@@ -90,6 +91,7 @@ pub fn document(bytes: &[u8]) {
     serde_json::from_slice::<NightEvent>(bytes).ok();
     serde_json::from_slice::<LedgerEntry>(bytes).ok();
     serde_json::from_slice::<Manifest>(bytes).ok();
+    Lesson::read(bytes).for_each(|lesson| drop(lesson.ok()));
 }
 
 /// Names of objects, digests and questions.

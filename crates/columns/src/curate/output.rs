@@ -39,7 +39,7 @@ pub struct CuratedRow {
 }
 
 /// All rows of a query in one batch of exactly this schema.
-pub(super) fn gather(schema: SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch> {
+pub(super) fn gather(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch> {
     let failed = ColumnsError::build(WHAT);
     let mut aligned = Vec::with_capacity(batches.len());
     for batch in batches {
@@ -48,7 +48,7 @@ pub(super) fn gather(schema: SchemaRef, batches: &[RecordBatch]) -> Result<Recor
         let columns = columns.collect::<Result<Vec<_>, _>>().map_err(&failed)?;
         aligned.push(RecordBatch::try_new(schema.clone(), columns).map_err(&failed)?);
     }
-    concat_batches(&schema, &aligned).map_err(failed)
+    concat_batches(schema, &aligned).map_err(failed)
 }
 
 /// Counts kept and dropped rows.

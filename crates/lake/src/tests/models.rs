@@ -45,7 +45,7 @@ async fn a_published_generation_is_fetched_verified() {
         let generations = lake.generations();
         let manifest = manifest(1, b"weights");
         let name = generations.publish(&manifest, &files(b"weights")).await.expect("published");
-        assert_eq!(generations.list().await.expect("listed"), [name.clone()]);
+        assert_eq!(generations.list().await.expect("listed"), std::slice::from_ref(&name));
         assert_eq!(generations.find(Generation(1)).await.expect("listed"), Some(name.clone()));
         assert_eq!(generations.find(Generation(2)).await.expect("listed"), None);
         let verified = generations.fetch(&name, &manifest.base).await.expect("fetched");
@@ -128,7 +128,7 @@ async fn a_base_is_stored_once_and_fetched_verified() {
         assert_eq!(fingerprint, Sha256Hex::of(lines.as_bytes()));
         assert_eq!(fingerprint, Bases::fingerprint_of([("a.json", b"one".as_slice()), ("b.bin", b"two".as_slice())]));
         assert_eq!(lake.bases().fetch(&fingerprint).await.expect("fetched"), files.into_iter().collect());
-        assert_eq!(lake.bases().list().await.expect("listed"), [fingerprint.clone()]);
+        assert_eq!(lake.bases().list().await.expect("listed"), std::slice::from_ref(&fingerprint));
         lake.create(&path::base_file(&fingerprint, "c.bin"), "surplus").await.expect("created");
         let damaged = lake.bases().fetch(&fingerprint).await.expect_err("a foreign file");
         assert!(matches!(damaged, LakeError::Damaged { .. }), "{damaged}");

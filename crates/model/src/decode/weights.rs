@@ -172,10 +172,13 @@ impl BlockWeights {
     }
 }
 
+/// A perceptron's two projections.
+type UpDown = (Arc<[f32]>, Arc<[f32]>);
+
 /// The slow banks of one generation.
 #[derive(Debug, Clone)]
 pub struct Banks {
-    pub(super) blocks: Vec<(Arc<[f32]>, Arc<[f32]>)>,
+    pub(super) blocks: Vec<UpDown>,
 }
 
 impl Banks {

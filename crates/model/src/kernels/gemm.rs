@@ -20,6 +20,7 @@ impl<'a> Factor<'a> {
     }
 
     /// The transpose.
+    #[must_use]
     pub fn t(mut self) -> Self {
         self.transposed = !self.transposed;
         self

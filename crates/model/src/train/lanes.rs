@@ -5,6 +5,7 @@
 
 use std::{
     num::NonZero,
+    panic::resume_unwind,
     sync::atomic::{AtomicUsize, Ordering},
     thread::{self, available_parallelism},
 };
@@ -41,8 +42,8 @@ impl Lanes {
             }
         };
         let mut done: Vec<(usize, R)> = thread::scope(|scope| {
-            let lanes: Vec<_> = self.0.iter().map(|pool| scope.spawn(|| pool.install(&take))).collect();
-            lanes.into_iter().flat_map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            let lanes: Vec<_> = self.0.iter().map(|pool| scope.spawn(|| pool.install(take))).collect();
+            lanes.into_iter().flat_map(|lane| lane.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
         });
         done.sort_by_key(|(n, _)| *n);
         done.into_iter().map(|(_, r)| r).collect()

@@ -80,6 +80,7 @@ impl Row {
     }
 
     /// The same conversation, every position of which should stay as generation 0 has it, with this weight times its own (1 where it has none).
+    #[must_use]
     pub fn keep(mut self, weight: f32) -> Self {
         let own: HashMap<u32, f32> = self.aims.iter().map(|aim| (aim.position, aim.weight)).collect();
         let positions = 0..self.ids.len() as u32;
@@ -95,6 +96,7 @@ impl Row {
     ///
     /// What Kullback-Leibler divergence rewards stops where the right token is certain; banks then grow until they drown the stream wherever nothing was
     /// rehearsed. This holds their answer down at every position and in every channel.
+    #[must_use]
     pub fn quiet(self, penalty: f32) -> Self {
         Self { quiet: penalty, ..self }
     }

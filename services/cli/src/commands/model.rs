@@ -141,7 +141,7 @@ fn show(global: &Global, dir: Option<&Path>) -> anyhow::Result<Outcome> {
         file_bytes: files.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect(),
         rehearsal_conversations: files
             .get("rehearsal.jsonl")
-            .map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count() as u64),
+            .map_or(0, |bytes| bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64),
         config: base.config().clone(),
         recipe,
     };

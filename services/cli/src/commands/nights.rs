@@ -161,7 +161,7 @@ async fn list(global: &Global) -> anyhow::Result<Outcome> {
             Ok((plan, report)) => lines.push(Line { night, trigger: plan.trigger, parent: plan.parent, report }),
             // One damaged record must not hide the others; a folder without a plan is a night that was never planned to the end.
             Err(error @ (LakeError::NotFound { .. } | LakeError::Damaged { .. })) => {
-                eprintln!("passed over night {night}: {error}")
+                eprintln!("passed over night {night}: {error}");
             }
             Err(error) => return Err(error).advise(doing, hint),
         }
@@ -229,14 +229,8 @@ async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Outcome> {
 async fn lessons(lake: &Lake, night: &NightId) -> anyhow::Result<Vec<Lesson>> {
     let (doing, hint) = (format!("reading the lessons of night {night}"), "restore the night's folder from a copy");
     let file = lake.nights().get(night, LESSONS).await.advise(&doing, hint)?.unwrap_or_default();
-    let read = Lesson::read(&file).filter_map(|lesson| match lesson {
-        Ok(lesson) => Some(lesson),
-        Err(error) => {
-            eprintln!("passed over a lesson of night {night}: {error}");
-            None
-        }
-    });
-    Ok(read.collect())
+    let told = |error: &serde_json::Error| eprintln!("passed over a lesson of night {night}: {error}");
+    Ok(Lesson::read(&file).filter_map(|lesson| lesson.inspect_err(told).ok()).collect())
 }
 
 fn table_of_lessons(lessons: &[Lesson]) -> String {

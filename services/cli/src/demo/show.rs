@@ -75,7 +75,8 @@ fn questions(report: &Report) -> String {
     let number = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     for (key, words) in IN_WORDS {
         let Some(group) = report.groups.get(key).filter(|group| group.asked > 0) else { continue };
-        let bounds: Vec<_> = report.bounds_on(key).into_iter().filter(|bound| !bound.key.ends_with(".asked")).collect();
+        let bounds: Vec<_> =
+            report.bounds_on(key).into_iter().filter(|bound| bound.key.rsplit('.').next() != Some("asked")).collect();
         let told: Vec<_> = bounds.iter().map(|bound| in_short(bound)).collect();
         table.add_row([
             Cell::new(words),
