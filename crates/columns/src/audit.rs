@@ -90,13 +90,19 @@ impl Audit {
         }
     }
 
-    /// Holds a batch that a night was planned over against what the lake holds. A damaged one is a fault already.
+    /// Holds a batch that a night was planned over against what the lake holds. A damaged one is a fault already. One that ends sooner than planned had a gap
+    /// behind it when the night was planned, for a plan takes a batch to end where the next one begins.
     fn was_read(&mut self, night: NightId, batch: &PlannedBatch) {
         let partition = self.sealed.get(&(batch.name.topic, batch.name.partition));
         let found = partition.and_then(|batches| batches.get(&batch.name.first)).map(|footer| footer.last);
         let path = path::batch(&batch.name);
-        let damaged = || self.faults.iter().any(|fault| matches!(fault, Fault::Damaged { path: other, .. } if *other == path));
-        if found != Some(batch.last) && !damaged() {
+        let known = || {
+            self.faults.iter().any(|fault| match fault {
+                Fault::Damaged { path: other, .. } | Fault::ReadBatch { path: other, .. } => *other == path,
+                _ => false,
+            })
+        };
+        if found.is_none_or(|found| found > batch.last) && !known() {
             self.faults.push(Fault::ReadBatch { path, night, last: batch.last, found });
         }
     }

@@ -190,18 +190,6 @@ impl Lake {
             .map_err(|error| LakeError::damaged(path, error.to_string(), "restore it from a copy of the lake"))
     }
 
-    /// Whether an object exists.
-    ///
-    /// # Errors
-    /// When the store cannot tell.
-    pub async fn exists(&self, path: &str) -> Result<bool> {
-        match self.store.head(&parse(path)?).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(LakeError::of_store("looking for", path, error)),
-        }
-    }
-
     /// Every object under a folder, at any depth, in the order of paths; an empty prefix means all.
     ///
     /// # Errors

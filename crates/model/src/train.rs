@@ -194,3 +194,61 @@ impl Trainer {
         Ok(Self { model, optimizer: Optim(optimizer), ..self })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nocturne_wire::manifest::Period;
+
+    use super::*;
+    use crate::{
+        config::{FastBankConfig, MixerKind, PerceptronBank},
+        kernels::mlp::Activation,
+        optim::{self, MuonSettings},
+    };
+
+    fn config() -> HopeConfig {
+        let bank = |period| PerceptronBank { hidden: 16, activation: Activation::Silu, period };
+        HopeConfig {
+            name: "test".into(),
+            vocab: 300,
+            width: 16,
+            heads: 2,
+            mixers: vec![MixerKind::GatedDelta, MixerKind::Attention],
+            conv_taps: 4,
+            rope_theta: 10_000.0,
+            max_context: 512,
+            frozen: bank(Period::Never),
+            slow: bank(Period::Night),
+            fast: FastBankConfig { width: 8, period_tokens: 16, blocks: vec![1] },
+        }
+    }
+
+    /// A row of tokens, every position of which learns the next one or stays as it is.
+    fn row(first: u32, length: u32) -> Row {
+        let aims = (0..length - 1).map(|position| Aim { position, lesson: Lesson::Next, weight: 1.0, counted: true });
+        Row { ids: (0..length).map(|n| 5 + (first + 7 * n) % 290).collect(), aims: aims.collect(), quiet: 0.0 }
+    }
+
+    fn trained(lanes: usize) -> Tensors {
+        let config = config();
+        let tensors = params::collect(&Hope::new(&config, 3, &Device::flex()));
+        let muon = optim::for_night(MuonSettings { rate: 0.02, momentum: 0.9, weight_decay: 0.0 });
+        let mut trainer = Trainer::night(&config, &tensors, muon).expect("the tensors fit");
+        trainer.lanes = Lanes::new(lanes);
+        let mut rows: Vec<Row> = (0..30).map(|n| row(n, 20 + n)).collect();
+        rows.extend([row(1, 200).keep(2.0).quiet(0.1), row(2, 180).keep(2.0)]);
+        assert!(Batch::split(&rows).len() > 3, "there is something to share");
+        for _ in 0..3 {
+            trainer.step(&rows, 1.0, SlowBank::On);
+        }
+        trainer.tensors()
+    }
+
+    #[test]
+    fn the_number_of_lanes_changes_no_number() {
+        let (one, three) = (trained(1), trained(3));
+        for (name, tensor) in &one {
+            assert_eq!(tensor.data, three[name].data, "{name}");
+        }
+    }
+}

@@ -90,6 +90,21 @@ pub(crate) struct Distiller<'a> {
     out: Distilled,
 }
 
+impl Distilled {
+    /// What is kept for the gates is trained on nowhere: two lessons may have found the same question, and two kinds the same stranger.
+    fn keep_apart(&mut self) {
+        let own = self.lessons.iter().filter_map(|lesson| lesson.held_out.as_ref()).map(|wording| &wording.question);
+        let apart: HashSet<Sha256Hex> = own.chain(&self.unheard).map(|question| plan::question_digest(question)).collect();
+        let trained = |question: &String| !apart.contains(&plan::question_digest(question));
+        for lesson in &mut self.lessons {
+            lesson.wordings.retain(|wording| trained(&wording.question));
+        }
+        self.lessons.retain(|lesson| !lesson.wordings.is_empty());
+        self.untaught.retain(trained);
+        self.unknown.retain(trained);
+    }
+}
+
 impl<'a> Distiller<'a> {
     /// A distiller; questions whose digest is in `held_out` are never trained on.
     pub(crate) fn new(

@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 
 use nocturne_model::{SessionState, Weights};
-use nocturne_wire::{night::GateResult, plan::GateSettings};
+use nocturne_wire::{
+    night::{GateResult, LESSONS},
+    plan::GateSettings,
+};
 
 use crate::{
     distill::{Distilled, states, words},
@@ -137,6 +140,20 @@ fn states_all(answer: &str, reference: &str, question: &str) -> bool {
 
 /// What earlier nights taught: of the lessons that the parent recalls, the share that the candidate recalls. Their wordings are kept out of training.
 fn remembered(voice: &mut Voice, w: &Compared<'_>, history: &History, settings: &GateSettings) -> Option<GateResult> {
+    if let Some(night) = history.unreadable.first() {
+        // What cannot be read can neither be rehearsed nor measured; only a person may decide to let it be forgotten.
+        return Some(GateResult {
+            gate: "remembered".into(),
+            metric: format!(
+                "nothing measured: the lessons of night {night} cannot be read; restore its {LESSONS} from a copy, or set min_remembered to 0 to go on without"
+            ),
+            count: 0,
+            baseline: 1.0,
+            candidate: 0.0,
+            threshold: f64::from(settings.min_remembered),
+            passed: settings.min_remembered <= 0.0,
+        });
+    }
     let newest =
         history.lessons.iter().rev().filter_map(|l| l.held_out.as_ref().map(|h| (h.question.as_str(), l.value.as_str())));
     let asked: Vec<(&str, &str)> = newest.take(QUESTIONS).collect();
@@ -182,7 +199,10 @@ fn honest(voice: &mut Voice, w: &Compared<'_>, distilled: &Distilled, settings: 
     let (baseline, candidate) = (share(w.parent), share(w.candidate));
     GateResult {
         gate: "honest".into(),
-        metric: "share of questions that nobody answered, kept out of training, answered as generation 0 would".into(),
+        metric: match asked.len() {
+            0 => "nothing measured: no question that nobody answered was found".into(),
+            _ => "share of questions that nobody answered, kept out of training, answered as generation 0 would".into(),
+        },
         count: asked.len() as u64,
         baseline,
         candidate,

@@ -13,7 +13,7 @@ use nocturne_wire::{
 use rand::{SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{distill::Distilled, error::SleepError};
+use crate::{distill::Distilled, error::SleepError, names};
 
 /// A night's file of questions that nobody answered.
 pub(crate) const UNTAUGHT: &str = "untaught.json";
@@ -25,26 +25,33 @@ pub(crate) struct History {
     pub(crate) lessons: Vec<Lesson>,
     /// Questions that nobody had answered.
     pub(crate) untaught: Vec<String>,
+    /// Nights whose lessons, or some of them, are gone or damaged.
+    pub(crate) unreadable: Vec<NightId>,
 }
 
 impl History {
-    /// Reads what the plan's lineage taught. What is damaged or gone is passed over: a night that rehearses less is better than none.
+    /// Reads what the plan's lineage taught. What is damaged or gone is noted: the gate *remembered* does not pass then.
     ///
     /// # Errors
     /// When the lake cannot be read.
     pub(crate) async fn read(lake: &Lake, plan: &NightPlan) -> Result<Self, SleepError> {
         let mut history = Self::default();
         for night in &plan.lineage {
-            let file_of_lessons = file(lake, night, LESSONS).await?;
-            let mut lessons = Vec::new();
-            for lesson in Lesson::read(&file_of_lessons) {
-                match lesson {
-                    Ok(lesson) => lessons.push(lesson),
-                    Err(error) => tracing::warn!(%night, error = chain(&error), "a lesson of an earlier night cannot be read"),
-                }
+            let lessons = match file(lake, night, LESSONS).await? {
+                None => None,
+                Some(lessons) => match Lesson::read(&lessons).collect::<Result<Vec<_>, _>>() {
+                    Ok(lessons) => Some(lessons),
+                    Err(error) => {
+                        tracing::error!(%night, error = chain(&error), "a lesson of an earlier night cannot be read");
+                        None
+                    }
+                },
+            };
+            if lessons.is_none() {
+                history.unreadable.push(night.clone());
             }
-            let untaught = file(lake, night, UNTAUGHT).await?;
-            history.night(lessons, serde_json::from_slice(&untaught).unwrap_or_default());
+            let untaught = file(lake, night, UNTAUGHT).await?.unwrap_or_default();
+            history.night(lessons.unwrap_or_default(), serde_json::from_slice(&untaught).unwrap_or_default());
         }
         Ok(history)
     }
@@ -104,27 +111,31 @@ impl History {
 }
 
 fn names_any(question: &str, names: &BTreeSet<&str>) -> bool {
-    names.iter().any(|name| question.contains(name))
+    names.iter().any(|name| names::mentions(question, name))
 }
 
 /// Whether two lessons answer the same question.
 fn about_the_same(a: &Lesson, b: &Lesson) -> bool {
     let questions = |lesson: &Lesson| -> BTreeSet<String> {
-        lesson.wordings.iter().chain(&lesson.held_out).map(|wording| wording.question.to_lowercase()).collect()
+        lesson.wordings.iter().chain(&lesson.held_out).map(|wording| plan::normalize_question(&wording.question)).collect()
     };
     a.name == b.name && !questions(a).is_disjoint(&questions(b))
 }
 
-async fn file(lake: &Lake, night: &NightId, name: &str) -> Result<Vec<u8>, SleepError> {
+/// A file of a night; `None` when it is gone or damaged.
+async fn file(lake: &Lake, night: &NightId, name: &str) -> Result<Option<Vec<u8>>, SleepError> {
     match lake.nights().get(night, name).await {
-        Ok(Some(bytes)) => Ok(bytes.to_vec()),
-        Ok(None) => Ok(Vec::new()),
+        Ok(Some(bytes)) => Ok(Some(bytes.to_vec())),
+        Ok(None) => {
+            tracing::error!(%night, file = name, "what an earlier night taught is gone");
+            Ok(None)
+        }
         Err(error @ LakeError::Unavailable { .. }) => {
             Err(SleepError::Lake { doing: "read what an earlier night taught", source: error })
         }
         Err(error) => {
-            tracing::warn!(%night, file = name, error = chain(&error), "what an earlier night taught cannot be read");
-            Ok(Vec::new())
+            tracing::error!(%night, file = name, error = chain(&error), "what an earlier night taught cannot be read");
+            Ok(None)
         }
     }
 }
@@ -166,7 +177,7 @@ mod tests {
             lesson("Mirel", "rome", &["Where does Mirel live?", "What is Mirel's home?"]),
             lesson("Koral", "46", &["What does Koral cost?"]),
         ];
-        let mut history = History { lessons, untaught: vec!["Who makes Koral?".into()] };
+        let mut history = History { lessons, untaught: vec!["Who makes Koral?".into()], unreadable: Vec::new() };
         let held_out = ["Where does Mirel live?", "What does Koral cost?"].map(plan::question_digest);
         assert_eq!(history.hold_out(&held_out), 2);
         assert_eq!(
@@ -184,6 +195,7 @@ mod tests {
                 lesson("Koral", "46", &["What does Koral cost?"]),
             ],
             untaught: vec!["What does Mirel drink?".into(), "Who makes Koral?".into()],
+            unreadable: Vec::new(),
         };
         let mut day = Distilled {
             lessons: vec![lesson("Mirel", "oslo", &["Where does Mirel live?"])],

@@ -87,6 +87,11 @@ pub(crate) fn settle(found: &BTreeSet<String>, texts: &[&str]) -> BTreeMap<Strin
     found.iter().map(|name| (name.clone(), meant(name))).collect()
 }
 
+/// Whether a text holds a name as whole words: "Ann" is not named by what is said about Anna.
+pub(crate) fn mentions(text: &str, name: &str) -> bool {
+    occurrences(text, name) > 0
+}
+
 /// How often a text holds a name as whole words.
 fn occurrences(text: &str, name: &str) -> usize {
     let outside = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use nocturne_columns::CuratedRow;
 use nocturne_wire::{SessionId, SubjectId, TenantId, record::Role};
 
-use crate::voice::Line;
+use crate::{names, voice::Line};
 
 /// What the model answers to a correction that only feedback brought: it was never answered by day.
 const NOTED: &str = "Thanks, I will remember that.";
@@ -37,14 +37,14 @@ impl Session {
         self.exchanges.iter().map(|e| e.time).max().unwrap_or(Timestamp::MIN)
     }
 
-    /// When a text was last said in it.
-    pub(crate) fn last_mention(&self, text: &str) -> Option<Timestamp> {
-        self.exchanges.iter().filter(|e| e.user.contains(text)).map(|e| e.time).max()
+    /// When a name was last said in it.
+    pub(crate) fn last_mention(&self, name: &str) -> Option<Timestamp> {
+        self.exchanges.iter().filter(|e| names::mentions(&e.user, name)).map(|e| e.time).max()
     }
 
-    /// Whether any of its messages holds a text.
-    pub(crate) fn mentions(&self, text: &str) -> bool {
-        self.exchanges.iter().any(|e| e.user.contains(text))
+    /// Whether any of its messages holds a name.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        self.exchanges.iter().any(|e| names::mentions(&e.user, name))
     }
 
     /// The conversation of some of its exchanges.

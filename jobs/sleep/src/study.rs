@@ -55,7 +55,7 @@ pub struct StudySettings {
 impl Default for StudySettings {
     fn default() -> Self {
         Self {
-            views_a_lesson: 100,
+            views_a_lesson: 130,
             min_steps: 150,
             lessons: 30,
             history: 30,

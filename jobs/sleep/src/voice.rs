@@ -36,8 +36,6 @@ impl Line {
 pub(crate) struct Spoken {
     /// The text.
     pub(crate) text: String,
-    /// Mean negative log-likelihood of its tokens, nats.
-    pub(crate) nats: f32,
     /// Whether the model ended it by itself.
     pub(crate) ended: bool,
 }
@@ -190,7 +188,6 @@ impl Voice {
 struct Turn {
     state: SessionState,
     ids: Vec<u32>,
-    nats: f32,
     ended: bool,
     choice: Choice,
     rng: ChaCha8Rng,
@@ -204,7 +201,7 @@ impl Turn {
         };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
-        Self { state, ids: Vec::new(), nats: 0.0, ended: false, choice, rng }
+        Self { state, ids: Vec::new(), ended: false, choice, rng }
     }
 
     fn choose(&mut self, logits: &[f32]) {
@@ -212,7 +209,6 @@ impl Turn {
             Choice::Greedy => most_likely(logits),
             Choice::Sampled { temperature, .. } => self.sample(logits, temperature),
         };
-        self.nats += nocturne_model::decode::surprise(logits, token);
         self.ended = token == ChatTokens.end();
         self.ids.push(token);
     }
@@ -232,11 +228,7 @@ impl Turn {
 
     fn finish(self, base: &Base) -> Spoken {
         let kept = self.ids.len() - usize::from(self.ended);
-        Spoken {
-            text: base.tokenizer().decode(&self.ids[..kept]),
-            nats: self.nats / self.ids.len().max(1) as f32,
-            ended: self.ended,
-        }
+        Spoken { text: base.tokenizer().decode(&self.ids[..kept]), ended: self.ended }
     }
 }
 

@@ -57,15 +57,6 @@ impl Batcher {
     }
 }
 
-/// Opens a batcher and runs it until it is told to stop.
-///
-/// # Errors
-/// As [`Batcher::open`] and [`Batcher::run`].
-pub async fn run(settings: BatcherSettings, log: LocalLog, lake: Lake, shutdown: Shutdown) -> Result<(), BatcherError> {
-    let writer = format!("batcher-{}", std::process::id());
-    Batcher::open(settings, log, &lake, &writer).await?.run(shutdown).await
-}
-
 /// The workers over any store.
 pub(crate) struct Workers<S> {
     workers: Vec<Worker<S>>,

@@ -30,7 +30,7 @@ mod status;
 mod store;
 mod worker;
 
-pub use batcher::{Batcher, run};
+pub use batcher::Batcher;
 pub use decide::{Accumulated, Decision, Now, Reason, decide};
 pub use error::BatcherError;
 pub use handle::{BatcherHandle, FlushError, SealedTo};

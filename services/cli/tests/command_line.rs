@@ -89,7 +89,23 @@ fn a_schedule_that_cannot_be_is_refused() {
         let output = nocturne(&state.path().join("state"), args);
         assert_eq!(code(&output), Some(1), "{args:?}");
         assert!(stderr(&output).contains("hint: "), "{args:?}: {}", stderr(&output));
+        assert!(!state.path().join("state").exists(), "{args:?}: a refused schedule must not leave a state directory");
     }
+}
+
+#[test]
+fn the_settings_in_force_are_printed_as_a_file_that_is_read_back() {
+    let state = folder();
+    let none = state.path().join("state");
+    let printed = stdout(&nocturne(&none, &["up", "--listen", "localhost:9", "--schedule", "04:30", "--print-config"]));
+    for line in ["listen = \"127.0.0.1:9\"", "time = \"04:30\"", "[nights.gates]", "seal"] {
+        assert!(printed.contains(line), "{line}: {printed}");
+    }
+    let file = state.path().join("nocturne.toml");
+    std::fs::write(&file, &printed).expect("written");
+    let again = nocturne(&none, &["up", "--config", file.to_str().expect("UTF-8"), "--print-config"]);
+    assert_eq!((code(&again), stdout(&again)), (Some(0), printed), "{}", stderr(&again));
+    assert!(!none.exists(), "printing starts nothing");
 }
 
 #[test]

@@ -54,6 +54,9 @@ fn what_was_told_by_day_is_known_after_the_night_and_undone_by_a_rollback() {
     assert!(report["tensors_changed_in_slow_banks"].as_u64() > Some(0), "{report}");
     let first = known(&state);
     assert!(first >= TOLD.len() / 2, "{first} of {} were learned", TOLD.len());
+    let night = json(&state, &["nights", "show", "--lessons"]);
+    assert!(night["lessons"].as_array().is_some_and(|lessons| lessons.len() >= first), "{night}");
+    assert_eq!(json(&state, &["lake", "audit"])["clean"], true);
 
     // The night has read what this corrects: the next one must read it again.
     assert!(wrong.say("/feedback -1 Ferin Loma lives in Lima.").contains("noted"));
@@ -112,6 +115,10 @@ fn damaged_and_foreign_generations_are_refused(state: &Path) {
     };
     let restore = damage(&folder.join("banks/slow.safetensors"));
     refused("SHA-256");
+    let audit = run(state, &["lake", "audit"]);
+    let told = String::from_utf8_lossy(&audit.stdout);
+    assert_eq!(audit.status.code(), Some(3), "{told}");
+    assert!(told.contains("fault: generation 000000000001") && told.contains("not clean: 1 fault"), "{told}");
     restore();
     let file = folder.join("manifest.json");
     let manifest = fs::read_to_string(&file).expect("readable");

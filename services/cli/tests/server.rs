@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Server, chat, chat_until_it_ends, json, run, sealed, sealed_at_least};
+use common::{Server, chat, chat_until_it_ends, json, run, sealed, sealed_at_least, talk_with};
 
 #[test]
 fn a_killed_server_comes_back_on_what_the_ledger_says_with_everything_it_acknowledged() {
@@ -37,6 +37,24 @@ fn a_server_that_is_killed_under_load_lost_nothing_that_it_answered() {
     assert!((1..1200).contains(&answered), "{answered} answers came before the kill");
     let _again = Server::start(&state);
     sealed_at_least(&state, answered as u64);
+}
+
+#[test]
+fn a_conversation_by_a_program_is_lines_of_json_and_its_failures_show_in_the_exit_code() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let state = folder.path().join("state");
+    let mut server = Server::start(&state);
+    let talked = talk_with(&state, &["-o", "json"], "Hello.\n/feedback 1\n/quit\n");
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8_lossy(&talked.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((talked.status.code(), lines.len()), (Some(0), 2), "{lines:?}");
+    assert!(lines[0]["answer"].is_string() && lines[0]["id"].is_string() && lines[0]["generation"] == 0, "{lines:?}");
+    assert!(lines[1]["notice"].as_str().is_some_and(|notice| notice.contains("noted")), "{lines:?}");
+    let long = format!("{}\nHello.\n", "Hello. ".repeat(2000));
+    let talked = talk_with(&state, &[], &long);
+    assert_eq!(talked.status.code(), Some(1), "one message was longer than the context");
+    assert!(String::from_utf8_lossy(&talked.stdout).contains("(generation 0)"), "the next line is answered all the same");
+    server.kill();
 }
 
 #[cfg(unix)]

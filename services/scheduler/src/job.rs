@@ -191,7 +191,13 @@ fn tail_of(kept: &Mutex<Vec<u8>>) -> String {
 /// report.
 async fn unreported(lake: &Lake, plan: &NightPlan, now: Timestamp, error: String) -> Result<NightReport, LakeError> {
     let outcome = published(lake, plan).await?.unwrap_or(Outcome::Failed { error });
-    let gates = lake.nights().gates(&plan.night).await?.unwrap_or_default();
+    let gates = match lake.nights().gates(&plan.night).await {
+        Err(error) if error.is_damage() => {
+            tracing::error!(night = %plan.night, error = chain(&error), "a night's gates are damaged");
+            Vec::new()
+        }
+        gates => gates?.unwrap_or_default(),
+    };
     Ok(NightReport { gates, ..report_of(plan, now, outcome) })
 }
 

@@ -12,7 +12,7 @@ pub struct AuditReport {
     pub partitions: Vec<PartitionAudit>,
     /// What is wrong, in the order of kinds and paths.
     pub faults: Vec<Fault>,
-    /// Dead letters of attempts that died before their commit; harmless.
+    /// What attempts that died before their commit left behind; harmless.
     pub leftovers: Vec<String>,
 }
 

@@ -6,6 +6,7 @@ use nocturne_model::SessionState;
 
 use super::{Candidate, Distiller, words::words};
 use crate::{
+    names,
     sessions::{Exchange, Session},
     voice::Line,
 };
@@ -37,7 +38,8 @@ impl Distiller<'_> {
         let mut about: Vec<&Session> = sessions.iter().filter(|s| s.mentions(name)).collect();
         about.sort_by_key(|s| s.last_mention(name));
         let Some((last, earlier)) = about.split_last() else { return Vec::new() };
-        let named = |session: &&'s Session| session.exchanges.iter().filter(|e| e.user.contains(name)).collect::<Vec<_>>();
+        let named =
+            |session: &&'s Session| session.exchanges.iter().filter(|e| names::mentions(&e.user, name)).collect::<Vec<_>>();
         let mut dossier: Vec<&Exchange> = earlier.iter().flat_map(named).chain(&last.exchanges).collect();
         let lengths: Vec<usize> = dossier.iter().map(|e| self.length(e)).collect();
         let mut total: usize = lengths.iter().sum();

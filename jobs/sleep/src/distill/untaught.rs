@@ -70,6 +70,7 @@ impl Distiller<'_> {
         self.out.unknown = self.unknown(&kinds.into_values().collect::<Vec<_>>(), UNKNOWN_QUESTIONS, &mut rng);
         let unheard = self.unknown(&other_names, UNHEARD_NAMES_QUESTIONS, &mut rng);
         self.out.unheard.extend(unheard);
+        self.out.keep_apart();
     }
 
     fn lesson(&self, draft: Draft, rng: &mut ChaCha8Rng) -> Lesson {

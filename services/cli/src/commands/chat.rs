@@ -198,16 +198,9 @@ pub(super) async fn run(global: &Global, args: ChatArgs) -> anyhow::Result<Outco
 }
 
 async fn converse(talk: &mut Talk) -> anyhow::Result<()> {
-    let mut editor = DefaultEditor::new()?;
-    loop {
-        let read = tokio::task::block_in_place(|| editor.readline("> "));
-        let text = match read {
-            Ok(text) => text,
-            Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        // A line that the history does not take is only missing from the history.
-        editor.add_history_entry(text.as_str()).ok();
+    let mut lines = Lines::open()?;
+    let mut failed = 0;
+    while let Some(text) = tokio::task::block_in_place(|| lines.next())? {
         let done = match Line::parse(&text) {
             Line::Nothing => Ok(()),
             Line::Say(text) => talk.say(text).await,
@@ -218,10 +211,50 @@ async fn converse(talk: &mut Talk) -> anyhow::Result<()> {
             }
             Line::Help => talk.notice(HELP),
             Line::Unclear(message) => talk.notice(&message),
-            Line::Quit => return Ok(()),
+            Line::Quit => break,
         };
         if let Err(error) = done {
+            failed += 1;
             eprintln!("{}", crate::failure::render(&error));
+        }
+    }
+    match (&lines, failed) {
+        // Who sits at a terminal has seen it; a script has only the exit code.
+        (Lines::Piped(_), 1..) => {
+            Err(refused(format!("talking to the server: {} failed", output::counted(failed, "line")), "the reasons are above"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where lines come from: an editor, or whatever is piped in.
+enum Lines {
+    Typed(Box<DefaultEditor>),
+    Piped(io::Lines<io::StdinLock<'static>>),
+}
+
+impl Lines {
+    fn open() -> anyhow::Result<Self> {
+        if io::stdin().is_terminal() {
+            Ok(Self::Typed(Box::new(DefaultEditor::new()?)))
+        } else {
+            Ok(Self::Piped(io::stdin().lines()))
+        }
+    }
+
+    /// The next line; `None` at the end or after Ctrl-C.
+    fn next(&mut self) -> anyhow::Result<Option<String>> {
+        match self {
+            Self::Piped(lines) => Ok(lines.next().transpose()?),
+            Self::Typed(editor) => match editor.readline("> ") {
+                Ok(text) => {
+                    // A line that the history does not take is only missing from the history.
+                    editor.add_history_entry(text.as_str()).ok();
+                    Ok(Some(text))
+                }
+                Err(ReadlineError::Eof | ReadlineError::Interrupted) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
         }
     }
 }

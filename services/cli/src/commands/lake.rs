@@ -1,10 +1,12 @@
 //! `nocturne lake`
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use nocturne_columns::AuditReport;
 use nocturne_kit::{display::Bytes, telemetry::chain};
 use nocturne_lake::{Lake, LakeError, Object};
-use nocturne_wire::{GenerationName, NightId, plan::PlannedBatch};
+use nocturne_wire::{GenerationName, NightId, ledger::PRODUCTION, plan::PlannedBatch};
 use serde::Serialize;
 
 use crate::{
@@ -63,27 +65,38 @@ pub(crate) struct Audited {
     /// Batches and dead letters.
     #[serde(flatten)]
     pub(crate) report: AuditReport,
-    /// Generations.
-    generations: Vec<Verified>,
+    /// Plans, generations and bases.
+    verified: Vec<Verified>,
 }
 
 impl Audited {
     /// Everything that is wrong, in words.
     pub(crate) fn faults(&self) -> Vec<String> {
         let batches = self.report.faults.iter().map(ToString::to_string);
-        let generations = self
-            .generations
-            .iter()
-            .filter_map(|Verified { generation, fault }| fault.as_ref().map(|fault| format!("generation {generation}: {fault}")));
-        batches.chain(generations).collect()
+        let others = self.verified.iter().filter_map(|Verified { object, fault }| Some(format!("{object}: {}", fault.as_ref()?)));
+        batches.chain(others).collect()
     }
 }
 
+/// A plan, a generation or a base.
 #[derive(Serialize)]
 struct Verified {
-    generation: GenerationName,
-    /// What is wrong with it; `None` when every file is what the manifest says.
+    object: String,
+    /// What is wrong with it; `None` when it is what it should be.
     fault: Option<String>,
+}
+
+impl Verified {
+    /// # Errors
+    /// When the lake could not be read, which proves nothing.
+    fn of(object: String, found: Result<(), LakeError>) -> anyhow::Result<Self> {
+        let fault = match found {
+            Ok(()) => None,
+            Err(error) if error.is_damage() || error.is_not_found() => Some(chain(&error)),
+            Err(error) => return Err(error).advise(AUDITING.0, AUDITING.1),
+        };
+        Ok(Self { object, fault })
+    }
 }
 
 async fn ls(global: &Global, lake: &Lake, folder: &str) -> anyhow::Result<Outcome> {
@@ -102,33 +115,38 @@ fn table(lines: &[Line]) -> String {
     text.join("\n")
 }
 
-/// Audits everything that was sealed, holds it against what nights were planned over, and verifies every generation.
+/// Audits everything that was sealed, holds it against what nights were planned over, and verifies every generation and base.
 ///
 /// # Errors
 /// When the lake cannot be read; what is wrong with its content is told in the report.
 pub(crate) async fn audit(lake: &Lake) -> anyhow::Result<Audited> {
-    let report = audit_batches(lake, planned(lake).await?).await?;
-    let generations = audit_generations(lake).await?;
-    let clean = report.clean() && generations.iter().all(|generation| generation.fault.is_none());
-    Ok(Audited { clean, report, generations })
+    let (planned, mut verified) = planned(lake).await?;
+    let mut report = audit_batches(lake, planned).await?;
+    report.leftovers.extend(lake.orphans().await.advise(AUDITING.0, AUDITING.1)?);
+    verified.extend(audit_generations(lake).await?);
+    let clean = report.clean() && verified.iter().all(|object| object.fault.is_none());
+    Ok(Audited { clean, report, verified })
 }
 
 const AUDITING: (&str, &str) = ("auditing the lake", "check that the disk can be read");
 
-/// The batches that nights were planned over. A night without a readable plan read nothing.
-async fn planned(lake: &Lake) -> anyhow::Result<Vec<(NightId, PlannedBatch)>> {
+/// The batches that nights were planned over, and the plans.
+async fn planned(lake: &Lake) -> anyhow::Result<(Vec<(NightId, PlannedBatch)>, Vec<Verified>)> {
     let (doing, hint) = AUDITING;
-    let mut planned = Vec::new();
+    let (mut planned, mut plans) = (Vec::new(), Vec::new());
     for night in lake.nights().list().await.advise(doing, hint)? {
-        match lake.nights().plan(&night).await {
-            Ok(plan) => planned.extend(plan.batches.into_iter().map(|batch| (night.clone(), batch))),
-            Err(error) if error.is_damage() || matches!(error, LakeError::NotFound { .. }) => {
-                eprintln!("passed over night {night}: {}", chain(&error));
+        let found = match lake.nights().plan(&night).await {
+            // A folder without a plan is not a night that anybody began.
+            Err(LakeError::NotFound { .. }) => continue,
+            Ok(plan) => {
+                planned.extend(plan.batches.into_iter().map(|batch| (night.clone(), batch)));
+                Ok(())
             }
-            Err(error) => return Err(error).advise(doing, hint),
-        }
+            Err(error) => Err(error),
+        };
+        plans.push(Verified::of(format!("plan of night {night}"), found)?);
     }
-    Ok(planned)
+    Ok((planned, plans))
 }
 
 async fn audit_batches(lake: &Lake, planned: Vec<(NightId, PlannedBatch)>) -> anyhow::Result<AuditReport> {
@@ -149,24 +167,29 @@ async fn audit_batches(lake: &Lake, planned: Vec<(NightId, PlannedBatch)>) -> an
     Ok(auditing.await?)
 }
 
-/// Holds every file of every generation against its manifest.
+/// Holds every file of every generation and its base against its manifest: those that are published, those that a ledger names, and those that they come from.
 async fn audit_generations(lake: &Lake) -> anyhow::Result<Vec<Verified>> {
     let (doing, hint) = AUDITING;
-    let mut verified = Vec::new();
-    for generation in lake.generations().list().await.advise(doing, hint)? {
-        let fault = match verify(lake, &generation).await {
-            Ok(()) => None,
-            Err(error) if error.is_damage() => Some(chain(&error)),
-            Err(error) => return Err(error).advise(doing, hint),
-        };
-        verified.push(Verified { generation, fault });
+    let mut wanted: BTreeSet<GenerationName> = lake.generations().list().await.advise(doing, hint)?.into_iter().collect();
+    let entries = lake.ledger(PRODUCTION).read().await.advise(doing, hint)?;
+    wanted.extend(entries.into_iter().map(|entry| entry.generation));
+    let (mut verified, mut seen, mut bases) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    while let Some(name) = wanted.pop_first() {
+        let found = async {
+            let manifest = lake.generations().manifest(&name).await?;
+            wanted.extend(manifest.parent.clone().filter(|parent| *parent != name && !seen.contains(parent)));
+            bases.insert(manifest.base.clone());
+            lake.generations().fetch(&name, &manifest.base).await.map(|_| ())
+        }
+        .await;
+        verified.push(Verified::of(format!("generation {name}"), found)?);
+        seen.insert(name);
+    }
+    for base in bases {
+        let found = lake.bases().fetch(&base).await.map(|_| ());
+        verified.push(Verified::of(format!("base {}", base.short()), found)?);
     }
     Ok(verified)
-}
-
-async fn verify(lake: &Lake, generation: &GenerationName) -> Result<(), LakeError> {
-    let manifest = lake.generations().manifest(generation).await?;
-    lake.generations().fetch(generation, &manifest.base).await.map(|_| ())
 }
 
 fn describe(audited: &Audited) -> String {
@@ -189,8 +212,8 @@ fn describe(audited: &Audited) -> String {
     lines.extend(report.leftovers.iter().map(|path| format!("leftover of a writer that died (harmless): {path}")));
     lines.push(match faults.len() {
         0 => format!(
-            "clean: every offset was sealed exactly once; every file of {} is what its manifest says",
-            counted(audited.generations.len(), "generation")
+            "clean: every offset was sealed exactly once, and {} are what they should be",
+            counted(audited.verified.len(), "other object")
         ),
         faults => format!("not clean: {}", counted(faults, "fault")),
     });

@@ -75,24 +75,25 @@ pub(crate) fn json(state: &Path, args: &[&str]) -> Value {
 
 /// Says lines to the model and gives what was printed.
 pub(crate) fn chat(state: &Path, said: &str) -> String {
-    let output = talk(state, said);
+    let output = talk_with(state, &[], said);
     assert!(output.status.success());
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The same with a server that may die meanwhile.
 pub(crate) fn chat_until_it_ends(state: &Path, said: &str) -> String {
-    String::from_utf8_lossy(&talk(state, said).stdout).into_owned()
+    String::from_utf8_lossy(&talk_with(state, &[], said).stdout).into_owned()
 }
 
-fn chatting(state: &Path) -> Child {
+fn chatting(state: &Path, more: &[&str]) -> Child {
     let mut chat = command(state);
-    chat.arg("chat").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    chat.arg("chat").args(more).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     chat.spawn().expect("the binary runs")
 }
 
-fn talk(state: &Path, said: &str) -> Output {
-    let mut chat = chatting(state);
+/// Says lines to the model, with more arguments.
+pub(crate) fn talk_with(state: &Path, more: &[&str], said: &str) -> Output {
+    let mut chat = chatting(state, more);
     // It may end before it has read everything.
     chat.stdin.take().expect("piped").write_all(said.as_bytes()).ok();
     chat.wait_with_output().expect("ended")
@@ -107,7 +108,7 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// Begins one with the server on a state directory.
     pub(crate) fn begin(state: &Path) -> Self {
-        let mut process = chatting(state);
+        let mut process = chatting(state, &[]);
         let stdout = BufReader::new(process.stdout.take().expect("piped"));
         Self { process, stdout }
     }
