@@ -20,4 +20,4 @@ mod voice;
 
 pub use error::SleepError;
 pub use night::{Ended, run};
-pub use study::StudySettings;
+pub use study::SampleNight;
