@@ -12,7 +12,7 @@ use nocturne_model::{Banks, Base, Decoder, SessionState, StepInput, Weights};
 use nocturne_wire::record::Role;
 use serde::Serialize;
 
-use crate::bases;
+use crate::{bases, output::counted};
 
 /// Sessions that are decoded together.
 const SESSIONS: [usize; 3] = [1, 8, 32];
@@ -36,7 +36,7 @@ pub(super) struct Figures {
 impl Figures {
     pub(super) fn row(&self) -> [String; 3] {
         let how = format!("{:.2} ms a step", self.milliseconds_a_step);
-        [format!("decoding, {} sessions", self.sessions), format!("{:.0} tokens/s", self.tokens_per_second), how]
+        [format!("decoding, {}", counted(self.sessions, "session")), format!("{:.0} tokens/s", self.tokens_per_second), how]
     }
 }
 
