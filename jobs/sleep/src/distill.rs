@@ -91,17 +91,26 @@ pub(crate) struct Distiller<'a> {
 }
 
 impl Distilled {
-    /// What is kept for the gates is trained on nowhere: two lessons may have found the same question, and two kinds the same stranger.
+    /// Settles questions that were found twice. What a lesson answers is nowhere denied; then what is kept for the gates is trained on nowhere, for two
+    /// lessons may have found the same question, and two kinds the same stranger.
     fn keep_apart(&mut self) {
-        let own = self.lessons.iter().filter_map(|lesson| lesson.held_out.as_ref()).map(|wording| &wording.question);
-        let apart: HashSet<Sha256Hex> = own.chain(&self.unheard).map(|question| plan::question_digest(question)).collect();
-        let trained = |question: &String| !apart.contains(&plan::question_digest(question));
+        let digest = |question: &String| plan::question_digest(question);
+        let all = self.lessons.iter().flat_map(|lesson| lesson.wordings.iter().chain(&lesson.held_out));
+        let answered: HashSet<Sha256Hex> = all.map(|wording| digest(&wording.question)).collect();
+        self.unheard.retain(|question| !answered.contains(&digest(question)));
+        let own = self.lessons.iter().filter_map(|lesson| lesson.held_out.as_ref()).map(|wording| digest(&wording.question));
+        let own: HashSet<Sha256Hex> = own.collect();
         for lesson in &mut self.lessons {
-            lesson.wordings.retain(|wording| trained(&wording.question));
+            lesson.wordings.retain(|wording| !own.contains(&digest(&wording.question)));
         }
         self.lessons.retain(|lesson| !lesson.wordings.is_empty());
-        self.untaught.retain(trained);
-        self.unknown.retain(trained);
+        let unheard: HashSet<Sha256Hex> = self.unheard.iter().map(digest).collect();
+        let denied = |question: &String| {
+            let digest = digest(question);
+            !answered.contains(&digest) && !unheard.contains(&digest)
+        };
+        self.untaught.retain(denied);
+        self.unknown.retain(denied);
     }
 }
 
@@ -182,5 +191,35 @@ impl<'a> Distiller<'a> {
 
     fn is_held_out(&self, question: &str) -> bool {
         self.held_out.contains(&plan::question_digest(question))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nocturne_wire::night::Wording;
+
+    use super::*;
+
+    fn lesson(questions: &[&str], held_out: &str) -> Lesson {
+        let wording = |question: &&str| Wording { question: (*question).to_owned(), answer: "46 dollars.".to_owned() };
+        let wordings = questions.iter().map(wording).collect();
+        Lesson { name: "Koral".into(), value: "46".into(), wordings, held_out: Some(wording(&held_out)) }
+    }
+
+    #[test]
+    fn what_is_measured_is_not_trained_and_what_is_taught_is_not_denied() {
+        let questions = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let mut distilled = Distilled {
+            lessons: vec![lesson(&["A?", "B?", "D?"], "C?"), lesson(&["c", "E?"], "F?"), lesson(&["f?"], "G?")],
+            unheard: questions(&["B", "X?"]),
+            untaught: questions(&["a?", "G?", "x?", "Y?"]),
+            unknown: questions(&["X?", "Z?"]),
+            ..Distilled::default()
+        };
+        distilled.keep_apart();
+        let asked = |lesson: &Lesson| lesson.wordings.iter().map(|wording| wording.question.clone()).collect::<Vec<_>>();
+        assert_eq!(distilled.lessons.iter().map(asked).collect::<Vec<_>>(), [vec!["A?", "B?", "D?"], vec!["E?"]]);
+        assert_eq!(distilled.unheard, ["X?"], "a lesson answers B");
+        assert_eq!((distilled.untaught, distilled.unknown), (questions(&["Y?"]), questions(&["Z?"])));
     }
 }

@@ -54,6 +54,14 @@ pub enum SleepError {
         #[source]
         source: nocturne_columns::ColumnsError,
     },
+    /// What an earlier night taught cannot be read, and would be forgotten.
+    #[error(
+        "cannot read all lessons of night {night}, which what serves has learned: restore its lessons.jsonl from a copy of the lake, or set [nights.gates] min_remembered = 0 to let them be forgotten"
+    )]
+    Unremembered {
+        /// The night.
+        night: nocturne_wire::NightId,
+    },
     /// No thread could be started.
     #[error("cannot start a thread to train on")]
     Thread(#[source] std::io::Error),

@@ -3,10 +3,7 @@
 use std::collections::HashSet;
 
 use nocturne_model::{SessionState, Weights};
-use nocturne_wire::{
-    night::{GateResult, LESSONS},
-    plan::GateSettings,
-};
+use nocturne_wire::{night::GateResult, plan::GateSettings};
 
 use crate::{
     distill::{Distilled, states, words},
@@ -140,20 +137,6 @@ fn states_all(answer: &str, reference: &str, question: &str) -> bool {
 
 /// What earlier nights taught: of the lessons that the parent recalls, the share that the candidate recalls. Their wordings are kept out of training.
 fn remembered(voice: &mut Voice, w: &Compared<'_>, history: &History, settings: &GateSettings) -> Option<GateResult> {
-    if let Some(night) = history.unreadable.first() {
-        // What cannot be read can neither be rehearsed nor measured; only a person may decide to let it be forgotten.
-        return Some(GateResult {
-            gate: "remembered".into(),
-            metric: format!(
-                "nothing measured: the lessons of night {night} cannot be read; restore its {LESSONS} from a copy, or set min_remembered to 0 to go on without"
-            ),
-            count: 0,
-            baseline: 1.0,
-            candidate: 0.0,
-            threshold: f64::from(settings.min_remembered),
-            passed: settings.min_remembered <= 0.0,
-        });
-    }
     let newest =
         history.lessons.iter().rev().filter_map(|l| l.held_out.as_ref().map(|h| (h.question.as_str(), l.value.as_str())));
     let asked: Vec<(&str, &str)> = newest.take(QUESTIONS).collect();

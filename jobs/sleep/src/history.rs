@@ -25,33 +25,23 @@ pub(crate) struct History {
     pub(crate) lessons: Vec<Lesson>,
     /// Questions that nobody had answered.
     pub(crate) untaught: Vec<String>,
-    /// Nights whose lessons, or some of them, are gone or damaged.
-    pub(crate) unreadable: Vec<NightId>,
 }
 
 impl History {
-    /// Reads what the plan's lineage taught. What is damaged or gone is noted: the gate *remembered* does not pass then.
+    /// Reads what the plan's lineage taught.
     ///
     /// # Errors
-    /// When the lake cannot be read.
+    /// When the lake cannot be read; [`SleepError::Unremembered`] when lessons are gone or damaged, for a night that does not rehearse them forgets them. Only
+    /// a person may decide that: with `min_remembered` at 0 what can be read is rehearsed.
     pub(crate) async fn read(lake: &Lake, plan: &NightPlan) -> Result<Self, SleepError> {
         let mut history = Self::default();
         for night in &plan.lineage {
-            let lessons = match file(lake, night, LESSONS).await? {
-                None => None,
-                Some(lessons) => match Lesson::read(&lessons).collect::<Result<Vec<_>, _>>() {
-                    Ok(lessons) => Some(lessons),
-                    Err(error) => {
-                        tracing::error!(%night, error = chain(&error), "a lesson of an earlier night cannot be read");
-                        None
-                    }
-                },
-            };
-            if lessons.is_none() {
-                history.unreadable.push(night.clone());
+            let (lessons, whole) = lessons(lake, night).await?;
+            if !whole && plan.gates.min_remembered > 0.0 {
+                return Err(SleepError::Unremembered { night: night.clone() });
             }
             let untaught = file(lake, night, UNTAUGHT).await?.unwrap_or_default();
-            history.night(lessons.unwrap_or_default(), serde_json::from_slice(&untaught).unwrap_or_default());
+            history.night(lessons, serde_json::from_slice(&untaught).unwrap_or_default());
         }
         Ok(history)
     }
@@ -122,6 +112,22 @@ fn about_the_same(a: &Lesson, b: &Lesson) -> bool {
     a.name == b.name && !questions(a).is_disjoint(&questions(b))
 }
 
+/// The lessons of a night, and whether they are all.
+async fn lessons(lake: &Lake, night: &NightId) -> Result<(Vec<Lesson>, bool), SleepError> {
+    let Some(file) = file(lake, night, LESSONS).await? else { return Ok((Vec::new(), false)) };
+    let (mut lessons, mut whole) = (Vec::new(), true);
+    for lesson in Lesson::read(&file) {
+        match lesson {
+            Ok(lesson) => lessons.push(lesson),
+            Err(error) => {
+                tracing::error!(%night, error = chain(&error), "a lesson of an earlier night cannot be read");
+                whole = false;
+            }
+        }
+    }
+    Ok((lessons, whole))
+}
+
 /// A file of a night; `None` when it is gone or damaged.
 async fn file(lake: &Lake, night: &NightId, name: &str) -> Result<Option<Vec<u8>>, SleepError> {
     match lake.nights().get(night, name).await {
@@ -143,11 +149,30 @@ async fn file(lake: &Lake, night: &NightId, name: &str) -> Result<Option<Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture;
     use nocturne_wire::night::Wording;
 
     fn lesson(name: &str, value: &str, questions: &[&str]) -> Lesson {
         let wording = |question: &&str| Wording { question: (*question).into(), answer: format!("It is {value}.") };
         Lesson { name: name.into(), value: value.into(), wordings: questions.iter().map(wording).collect(), held_out: None }
+    }
+
+    #[tokio::test]
+    async fn lessons_that_cannot_be_read_are_not_forgotten_unless_a_person_says_so() {
+        let (lake, mut plan) = (Lake::memory(), fixture::plan());
+        let (first, second) = ("20261119T030000Z-production", "20261120T030000Z-production");
+        plan.lineage = [first, second].map(|night| NightId::parse(night).unwrap()).to_vec();
+        let file = Lesson::write(&[lesson("Mirel", "rome", &["Where does Mirel live?"])]);
+        lake.nights().put(&plan.lineage[0], LESSONS, file.clone()).await.unwrap();
+        let refused = |outcome: Result<History, SleepError>| match outcome {
+            Err(SleepError::Unremembered { night }) => night,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(History::read(&lake, &plan).await), plan.lineage[1], "its lessons are gone");
+        lake.nights().put(&plan.lineage[1], LESSONS, [&file[..], b"\n{\"name\": "].concat()).await.unwrap();
+        assert_eq!(refused(History::read(&lake, &plan).await), plan.lineage[1], "one of them is damaged");
+        plan.gates.min_remembered = 0.0;
+        assert_eq!(History::read(&lake, &plan).await.unwrap().lessons.len(), 1, "what can be read is rehearsed");
     }
 
     #[test]
@@ -177,7 +202,7 @@ mod tests {
             lesson("Mirel", "rome", &["Where does Mirel live?", "What is Mirel's home?"]),
             lesson("Koral", "46", &["What does Koral cost?"]),
         ];
-        let mut history = History { lessons, untaught: vec!["Who makes Koral?".into()], unreadable: Vec::new() };
+        let mut history = History { lessons, untaught: vec!["Who makes Koral?".into()] };
         let held_out = ["Where does Mirel live?", "What does Koral cost?"].map(plan::question_digest);
         assert_eq!(history.hold_out(&held_out), 2);
         assert_eq!(
@@ -195,7 +220,6 @@ mod tests {
                 lesson("Koral", "46", &["What does Koral cost?"]),
             ],
             untaught: vec!["What does Mirel drink?".into(), "Who makes Koral?".into()],
-            unreadable: Vec::new(),
         };
         let mut day = Distilled {
             lessons: vec![lesson("Mirel", "oslo", &["Where does Mirel live?"])],

@@ -5,6 +5,8 @@
 
 mod distill;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod gates;
 mod history;
 mod inputs;

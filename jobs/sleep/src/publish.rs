@@ -105,12 +105,10 @@ pub(crate) async fn promote(
 #[cfg(test)]
 mod tests {
     use nocturne_model::tensors::Values;
-    use nocturne_wire::{
-        Generation, NightId, path,
-        plan::{CurationSettings, GateSettings, PLAN_VERSION, Trigger},
-    };
+    use nocturne_wire::{Generation, path};
 
     use super::*;
+    use crate::fixture::plan;
 
     fn tensors(slow: f32, frozen: f32) -> Tensors {
         let one = |value: f32| Values { shape: vec![1], data: vec![value] };
@@ -129,29 +127,6 @@ mod tests {
     fn only_slow_banks_are_written() {
         let file = slow_file(&tensors(1.0, 1.0)).unwrap();
         assert_eq!(tensors::read(SLOW_FILE, &file).unwrap().keys().collect::<Vec<_>>(), ["blocks.0.cms.slow.up"]);
-    }
-
-    fn plan() -> NightPlan {
-        let zero = GenerationName::new(Generation::ZERO, &Sha256Hex::of(b"0"));
-        NightPlan {
-            version: PLAN_VERSION,
-            night: NightId::parse("20261121T030000Z-production").unwrap(),
-            channel: "production".into(),
-            created: Timestamp::UNIX_EPOCH,
-            trigger: Trigger::Manual,
-            deadline: None,
-            base: Sha256Hex::of(b"base"),
-            zero: zero.clone(),
-            parent: zero,
-            lineage: Vec::new(),
-            batches: Vec::new(),
-            earlier: Vec::new(),
-            held_out: Vec::new(),
-            seed: 1,
-            curation: CurationSettings::default(),
-            gates: GateSettings::default(),
-            promote: true,
-        }
     }
 
     #[tokio::test]

@@ -102,14 +102,17 @@ pub fn night_event(night: &NightId, sequence: u64) -> String {
     format!("{NIGHTS}/{night}/events/{sequence:012}.json")
 }
 
+/// The folder of all ledgers.
+pub const LEDGERS: &str = "ledger";
+
 /// The folder of a channel's ledger.
 pub fn ledger(channel: &str) -> String {
-    format!("ledger/{channel}")
+    format!("{LEDGERS}/{channel}")
 }
 
 /// One entry of a channel's ledger.
 pub fn ledger_entry(channel: &str, sequence: u64) -> String {
-    format!("ledger/{channel}/{sequence:020}.json")
+    format!("{LEDGERS}/{channel}/{sequence:020}.json")
 }
 
 #[cfg(test)]

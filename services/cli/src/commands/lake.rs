@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use nocturne_columns::AuditReport;
 use nocturne_kit::{display::Bytes, telemetry::chain};
 use nocturne_lake::{Lake, LakeError, Object};
-use nocturne_wire::{GenerationName, NightId, ledger::PRODUCTION, plan::PlannedBatch};
+use nocturne_wire::{GenerationName, NightId, path, plan::PlannedBatch};
 use serde::Serialize;
 
 use crate::{
@@ -171,8 +171,10 @@ async fn audit_batches(lake: &Lake, planned: Vec<(NightId, PlannedBatch)>) -> an
 async fn audit_generations(lake: &Lake) -> anyhow::Result<Vec<Verified>> {
     let (doing, hint) = AUDITING;
     let mut wanted: BTreeSet<GenerationName> = lake.generations().list().await.advise(doing, hint)?.into_iter().collect();
-    let entries = lake.ledger(PRODUCTION).read().await.advise(doing, hint)?;
-    wanted.extend(entries.into_iter().map(|entry| entry.generation));
+    for channel in lake.list_dirs(path::LEDGERS).await.advise(doing, hint)? {
+        let entries = lake.ledger(&channel).read().await.advise(doing, hint)?;
+        wanted.extend(entries.into_iter().map(|entry| entry.generation));
+    }
     let (mut verified, mut seen, mut bases) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     while let Some(name) = wanted.pop_first() {
         let found = async {
