@@ -48,9 +48,10 @@ impl Shutdown {
         let shutdown = self.clone();
         tokio::spawn(async move {
             let name = signals.next().await;
+            // First of all: whatever is told may have nobody left who reads it.
+            shutdown.request();
             tracing::info!(signal = name, "draining");
             on_first(name);
-            shutdown.request();
             let name = signals.next().await;
             tracing::error!(signal = name, "stopped before draining ended");
             std::process::exit(INTERRUPTED);

@@ -65,9 +65,14 @@ pub fn install(output: &LogOutput) -> Result<(), TelemetryError> {
         .map_err(|source| TelemetryError::Filter { filter: output.filter.clone(), source })?;
     let registry = tracing_subscriber::registry().with(filter);
     let ansi = io::stderr().is_terminal();
+    // What cannot be logged, because nobody reads standard error any more, is lost; reporting that there would be a panic.
     match output.format {
-        LogFormat::Human => registry.with(fmt::layer().with_writer(io::stderr).with_ansi(ansi).with_target(false)).try_init(),
-        LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init(),
+        LogFormat::Human => registry
+            .with(fmt::layer().log_internal_errors(false).with_writer(io::stderr).with_ansi(ansi).with_target(false))
+            .try_init(),
+        LogFormat::Json => {
+            registry.with(fmt::layer().log_internal_errors(false).json().flatten_event(true).with_writer(io::stderr)).try_init()
+        }
     }
     .map_err(TelemetryError::Installed)
 }

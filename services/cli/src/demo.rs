@@ -84,7 +84,7 @@ pub(crate) async fn run(global: &Global, args: &DemoArgs) -> anyhow::Result<Outc
     let temporary = tempfile::tempdir().advise("making a temporary directory", "give one with --out")?;
     let state = args.out.as_deref().unwrap_or(temporary.path());
     let shutdown = Shutdown::new();
-    shutdown.on_signals(|_| eprintln!("stopping the demonstration"))?;
+    shutdown.on_signals(|_| output::tell("stopping the demonstration"))?;
     let server = Server::start(state, config(), args.base.as_deref(), shutdown.clone()).await?;
     let performed = tokio::select! {
         biased;

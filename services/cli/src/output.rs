@@ -55,6 +55,11 @@ pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Tells whoever watches; where nobody does any more, the work goes on.
+pub(crate) fn tell(text: &str) {
+    writeln!(io::stderr().lock(), "{text}").ok();
+}
+
 /// Prints a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     line(&serde_json::to_string_pretty(value)?)

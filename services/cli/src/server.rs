@@ -19,7 +19,7 @@ use std::{net::SocketAddr, path::Path};
 use jiff::Timestamp;
 use nocturne_bus::LocalLog;
 use nocturne_kit::{Shutdown, StateDir};
-use nocturne_lake::Lake;
+use nocturne_lake::{Bases, Lake};
 use nocturne_scheduler::SchedulerHandle;
 use nocturne_wire::GenerationName;
 use tokio::task::JoinHandle;
@@ -32,7 +32,7 @@ pub(crate) use self::{
 use crate::{
     address::{Address, Published},
     bases,
-    failure::Advise,
+    failure::{Advise, refused},
     places,
 };
 
@@ -117,13 +117,18 @@ fn private() -> SocketAddr {
 
 async fn seed(lake: &Lake, config: &Config, base: Option<&Path>) -> anyhow::Result<()> {
     let channel = &config.inference.channel;
-    let begun = lake
-        .ledger(channel)
-        .head()
-        .await
-        .advise("reading the ledger", "restore the lake's folder ledger/ from a copy")?
-        .is_some();
-    if !begun {
+    let head = lake.ledger(channel).head().await;
+    let head = head.advise("reading the ledger", "restore the lake's folder ledger/ from a copy")?;
+    if let (Some(_), Some(dir)) = (&head, base) {
+        let files = bases::files(base)?;
+        let given = Bases::fingerprint_of(files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])));
+        let held = lake.bases().list().await.advise("listing the lake's bases", "check that the disk can be read")?;
+        if !held.contains(&given) {
+            let what = format!("starting with the base in {}: the lake began with another one", dir.display());
+            return Err(refused(what, "leave --base out, or begin a new lake with it: choose another --state"));
+        }
+    }
+    if head.is_none() {
         let seeded = nocturne_inference::seed(lake, bases::files(base)?, channel, Timestamp::now()).await;
         seeded.advise(
             "seeding the lake",

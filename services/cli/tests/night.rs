@@ -97,6 +97,15 @@ fn what_was_told_by_day_is_known_after_the_night_and_undone_by_a_rollback() {
     restore();
     drop(again);
 
+    let report = json(&state, &["nights", "show"]);
+    let night = report["plan"]["lineage"][0].as_str().expect("what the second night came from");
+    let lessons = state.join("lake/nights").join(night).join("lessons.jsonl");
+    let kept = fs::read(&lessons).expect("readable");
+    fs::remove_file(&lessons).expect("removed");
+    let audit = run(&state, &["lake", "audit"]);
+    assert!(String::from_utf8_lossy(&audit.stdout).contains("lessons.jsonl is gone"), "{audit:?}");
+    fs::write(&lessons, kept).expect("put back");
+
     let _damaged = damage(&first_batch(&state));
     let audit = run(&state, &["lake", "audit"]);
     assert_eq!(audit.status.code(), Some(3), "{}", String::from_utf8_lossy(&audit.stdout));

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Server, chat, chat_until_it_ends, json, run, sealed, sealed_at_least, talk_with};
+use common::{Server, chat, chat_until_it_ends, command, json, run, sealed, sealed_at_least, talk_with};
 
 #[test]
 fn a_killed_server_comes_back_on_what_the_ledger_says_with_everything_it_acknowledged() {
@@ -70,6 +70,44 @@ fn an_interrupt_drains() {
     assert!(!state.join("address.json").exists(), "nothing says that it still listens");
     let _again = Server::start(&state);
     sealed(&state, 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_drains_also_when_nobody_reads_the_output_any_more() {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::Stdio,
+        time::{Duration, Instant},
+    };
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut up = command(&folder.path().join("state"));
+    up.args(["up", "--listen", "127.0.0.1:0", "--no-schedule"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = up.spawn().expect("the binary runs");
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("readable");
+    drop(server.stderr.take());
+    let interrupt = std::process::Command::new("kill").args(["-INT", &server.id().to_string()]).status();
+    assert!(interrupt.expect("there is `kill`").success());
+    let begun = Instant::now();
+    let ended = loop {
+        match server.try_wait().expect("a child") {
+            None if begun.elapsed() < Duration::from_secs(30) => std::thread::sleep(Duration::from_millis(50)),
+            ended => break ended,
+        }
+    };
+    server.kill().ok();
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "{line}");
+}
+
+#[test]
+fn another_base_than_the_lakes_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let state = folder.path().join("state");
+    drop(Server::start(&state));
+    let refused = run(&state, &["up", "--no-schedule", "--base", folder.path().to_str().expect("UTF-8")]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("hint: "), "{}", String::from_utf8_lossy(&refused.stderr));
 }
 
 #[test]

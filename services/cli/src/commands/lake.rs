@@ -6,7 +6,12 @@ use clap::{Args, Subcommand};
 use nocturne_columns::AuditReport;
 use nocturne_kit::{display::Bytes, telemetry::chain};
 use nocturne_lake::{Lake, LakeError, Object};
-use nocturne_wire::{GenerationName, NightId, path, plan::PlannedBatch};
+use nocturne_wire::{
+    GenerationName, NightId,
+    night::{LESSONS, Lesson},
+    path,
+    plan::PlannedBatch,
+};
 use serde::Serialize;
 
 use crate::{
@@ -149,6 +154,15 @@ async fn planned(lake: &Lake) -> anyhow::Result<(Vec<(NightId, PlannedBatch)>, V
     Ok((planned, plans))
 }
 
+/// What is wrong with the lessons of a night that trained a generation: the nights after it rehearse them.
+async fn lessons(lake: &Lake, night: &NightId) -> anyhow::Result<Option<String>> {
+    let Some(file) = lake.nights().get(night, LESSONS).await.advise(AUDITING.0, AUDITING.1)? else {
+        return Ok(Some(format!("{LESSONS} is gone; restore it from a copy of the lake")));
+    };
+    let damaged = Lesson::read(&file).filter(Result::is_err).count();
+    Ok((damaged > 0).then(|| format!("{damaged} lines of {LESSONS} cannot be read; restore it from a copy of the lake")))
+}
+
 async fn audit_batches(lake: &Lake, planned: Vec<(NightId, PlannedBatch)>) -> anyhow::Result<AuditReport> {
     let (doing, hint) = AUDITING;
     // Hashing and decoding a large lake takes long, and tokio must not wait for it; a few objects at a time are enough memory.
@@ -170,17 +184,21 @@ async fn audit_batches(lake: &Lake, planned: Vec<(NightId, PlannedBatch)>) -> an
 /// Holds every file of every generation and its base against its manifest: those that are published, those that a ledger names, and those that they come from.
 async fn audit_generations(lake: &Lake) -> anyhow::Result<Vec<Verified>> {
     let (doing, hint) = AUDITING;
+    let mut verified = Vec::new();
     let mut wanted: BTreeSet<GenerationName> = lake.generations().list().await.advise(doing, hint)?.into_iter().collect();
     for channel in lake.list_dirs(path::LEDGERS).await.advise(doing, hint)? {
-        let entries = lake.ledger(&channel).read().await.advise(doing, hint)?;
-        wanted.extend(entries.into_iter().map(|entry| entry.generation));
+        let found = lake.ledger(&channel).read().await.map(|entries| {
+            wanted.extend(entries.into_iter().map(|entry| entry.generation));
+        });
+        verified.push(Verified::of(format!("ledger of channel {channel}"), found)?);
     }
-    let (mut verified, mut seen, mut bases) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut seen, mut bases, mut nights) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     while let Some(name) = wanted.pop_first() {
         let found = async {
             let manifest = lake.generations().manifest(&name).await?;
             wanted.extend(manifest.parent.clone().filter(|parent| *parent != name && !seen.contains(parent)));
             bases.insert(manifest.base.clone());
+            nights.extend(manifest.night.clone());
             lake.generations().fetch(&name, &manifest.base).await.map(|_| ())
         }
         .await;
@@ -190,6 +208,9 @@ async fn audit_generations(lake: &Lake) -> anyhow::Result<Vec<Verified>> {
     for base in bases {
         let found = lake.bases().fetch(&base).await.map(|_| ());
         verified.push(Verified::of(format!("base {}", base.short()), found)?);
+    }
+    for night in nights {
+        verified.push(Verified { fault: lessons(lake, &night).await?, object: format!("lessons of night {night}") });
     }
     Ok(verified)
 }

@@ -81,6 +81,11 @@ async fn start(global: &Global, args: &RunArgs) -> anyhow::Result<Outcome> {
     let lake = places::existing_lake(&global.state)?;
     let order = NightOrder { held_out: Vec::new(), seed: args.seed, promote: args.no_promote.then_some(false) };
     let report = match places::owner(&global.state).await? {
+        Owner::Server(_) if args.config.is_some() => {
+            let what =
+                "running a night with --config: a server runs on the state directory, and nights in it follow its settings";
+            return Err(refused(what, "leave --config out, or give it to `nocturne up`"));
+        }
         Owner::Server(admin) => {
             let night = admin.run_night(&order).await?;
             if !args.wait {
@@ -122,7 +127,7 @@ async fn run_here(
 ) -> anyhow::Result<NightReport> {
     config.nights.schedule.enabled = false;
     let shutdown = Shutdown::new();
-    shutdown.on_signals(|_| eprintln!("ending the night; nothing is published"))?;
+    shutdown.on_signals(|_| output::tell("ending the night; nothing is published"))?;
     let learning = open_learning(state, &config, lake, &shutdown).await?;
     let bar = progress(format);
     let ran = async {

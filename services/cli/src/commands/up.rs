@@ -84,8 +84,8 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcom
     telemetry::install(&config.telemetry).advise("setting up the log", "correct the [telemetry] table")?;
     let zone = TimeZone::get(&config.nights.schedule.time_zone).unwrap_or(TimeZone::UTC);
     let shutdown = Shutdown::new();
-    shutdown.on_signals(|_| eprintln!("draining; press Ctrl-C again to end at once"))?;
-    eprintln!("starting on {}", global.state.display());
+    shutdown.on_signals(|_| output::tell("draining; press Ctrl-C again to end at once"))?;
+    output::tell(&format!("starting on {}", global.state.display()));
     let server = Server::start(&global.state, config, args.base.as_deref(), shutdown.clone()).await?;
     let mut progress = server.scheduler.progress();
     // The scheduler looks at its schedule as soon as it runs.
@@ -100,7 +100,7 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcom
     output::show(global.format, &started, |started| describe(started, &zone))?;
     shutdown.requested().await;
     server.finished().await?;
-    eprintln!("stopped; what was acknowledged is in the log");
+    output::tell("stopped; what was acknowledged is in the log");
     Ok(Outcome::Done)
 }
 
