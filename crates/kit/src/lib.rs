@@ -15,4 +15,4 @@ pub mod telemetry;
 
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use shutdown::Shutdown;
-pub use state_dir::StateDir;
+pub use state_dir::{StateDir, StateDirError};

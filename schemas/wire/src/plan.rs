@@ -69,6 +69,26 @@ pub struct GateSettings {
     pub max_drift_nats: f32,
 }
 
+impl GateSettings {
+    /// Whether every threshold can be met and missed.
+    ///
+    /// # Errors
+    /// Names the first that cannot.
+    pub fn check(&self) -> Result<(), String> {
+        let shares = [
+            ("min_learned", self.min_learned),
+            ("max_lost", self.max_lost),
+            ("min_honest", self.min_honest),
+            ("min_remembered", self.min_remembered),
+        ];
+        match shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            Some((name, share)) => Err(format!("{name} is {share}; it is a share, from 0 to 1")),
+            None if self.max_drift_nats >= 0.0 => Ok(()),
+            None => Err(format!("max_drift_nats is {}; it must be a number, not below 0", self.max_drift_nats)),
+        }
+    }
+}
+
 impl Default for GateSettings {
     fn default() -> Self {
         Self { min_learned: 0.6, max_lost: 0.03, min_honest: 0.85, min_remembered: 0.6, max_drift_nats: 0.1 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nocturne_kit::StateDir;
+use nocturne_kit::{StateDir, StateDirError};
 use nocturne_lake::Lake;
 use nocturne_wire::{Generation, GenerationName};
 
@@ -43,8 +43,16 @@ pub(crate) fn open_lake(dir: &Path) -> anyhow::Result<Lake> {
 
 /// Takes a state directory for this process.
 pub(crate) fn take(state: &Path) -> anyhow::Result<StateDir> {
-    let hint = "one process owns a state directory; use the running server, stop it, or choose another one with --state";
-    StateDir::take(state).advise("starting", hint)
+    let taken = StateDir::take(state);
+    let hint = match &taken {
+        Err(StateDirError::Io { .. }) => {
+            "see to it that the directory can be written and its disk has space, or choose another one with --state"
+        }
+        _ => {
+            "one process owns a state directory: wait for it, use the running server, stop it, or choose another one with --state"
+        }
+    };
+    taken.advise("starting", hint)
 }
 
 /// Who may change a state directory.

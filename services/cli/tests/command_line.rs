@@ -83,6 +83,20 @@ fn an_unknown_key_in_the_configuration_is_named_with_its_line() {
 }
 
 #[test]
+fn a_gate_that_nothing_can_pass_is_refused() {
+    let state = folder();
+    let file = state.path().join("nocturne.toml");
+    for (gates, why) in
+        [("min_learned = 2.0", "min_learned is 2"), ("max_lost = -1.0", "max_lost is -1"), ("max_drift_nats = nan", "max_drift")]
+    {
+        std::fs::write(&file, format!("[nights.gates]\n{gates}\n")).expect("written");
+        let output = nocturne(&state.path().join("state"), &["up", "--config", file.to_str().expect("UTF-8")]);
+        assert_eq!(code(&output), Some(1), "{gates}");
+        assert!(stderr(&output).contains(why) && stderr(&output).contains("hint: "), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn a_schedule_that_cannot_be_is_refused() {
     let state = folder();
     for args in [&["up", "--schedule", "late"][..], &["up", "--schedule", "03:00", "--time-zone", "Mars/Base"]] {

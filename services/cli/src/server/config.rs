@@ -9,7 +9,7 @@ use nocturne_kit::{config, telemetry::LogOutput};
 use nocturne_scheduler::NightSettings;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Advise;
+use crate::failure::{Advise, refused};
 
 /// Settings of all parts. Every key has a default; an unknown key is an error.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,7 +36,12 @@ impl Config {
         match file {
             None => Ok(Self::default()),
             Some(file) => {
-                config::load(file).advise("loading the configuration", "`nocturne up --help` names the tables of the file")
+                let hint = "`nocturne up --print-config` prints every key with its default";
+                let config: Self = config::load(file).advise("loading the configuration", hint)?;
+                match config.nights.gates.check() {
+                    Ok(()) => Ok(config),
+                    Err(why) => Err(refused(format!("loading the configuration {}: [nights.gates] {why}", file.display()), hint)),
+                }
             }
         }
     }
