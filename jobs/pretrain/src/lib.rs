@@ -10,5 +10,4 @@ mod run;
 
 pub use error::PretrainError;
 pub use recipe::{Recipe, Weights};
-pub use rows::row;
 pub use run::{Begin, Progress, Summary, train};

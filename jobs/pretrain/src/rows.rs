@@ -24,7 +24,7 @@ impl Weights {
 }
 
 /// One conversation as a row.
-pub fn row(tokenizer: &Tokenizer, conversation: &Conversation, weights: Weights) -> Row {
+pub(crate) fn row(tokenizer: &Tokenizer, conversation: &Conversation, weights: Weights) -> Row {
     let said: Vec<Said<'_>> = conversation
         .turns
         .iter()

@@ -78,7 +78,8 @@ struct Started {
 pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcome> {
     let config = settings(args)?;
     if args.print_config {
-        output::show(global.format, &config, |config| toml::to_string_pretty(config).unwrap_or_default())?;
+        let text = toml::to_string_pretty(&config).advise("writing the configuration", "print it with -o json")?;
+        output::show(global.format, &config, |_| text)?;
         return Ok(Outcome::Done);
     }
     telemetry::install(&config.telemetry).advise("setting up the log", "correct the [telemetry] table")?;
