@@ -1,83 +1,78 @@
-//! Reading a partition: batches of durable records from an offset on.
+//! Reading: one type for a partition of this machine's log and one of a Kafka topic, and the group that hands partitions out.
+//!
+//! Offsets here are the lake's. They are the transport's own until a topic was made anew and a person accepted it: from then on the
+//! lake's offsets go on where they were, a fixed distance ahead of the transport's ([`Intake::shift`]).
 
 use std::{
-    fs::File,
-    io::{self, BufReader, Seek, SeekFrom},
-    sync::Arc,
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, atomic::AtomicU64, mpsc},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use bytes::Bytes;
+use nocturne_kit::Shutdown;
 use nocturne_wire::{Offset, Partition, Topic};
+use tokio::sync::mpsc as channel;
 
 use crate::{
-    frame::{Scanner, Step, framed},
-    partition::View,
-    segment,
+    kafka::{
+        KafkaError, KafkaSettings,
+        group::{self, Command, Consumer, Member, Moved},
+        intake::KafkaIntake,
+    },
+    local::{
+        intake::{Intake as LocalIntake, IntakeError, Record},
+        log::{CommandError, LocalLog},
+    },
 };
 
-/// Bytes that are read from a segment at once.
-const READ_BUFFER_BYTES: usize = 256 << 10;
-
-/// One record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Its offset.
-    pub offset: Offset,
-    /// Its bytes.
-    pub payload: Bytes,
-}
-
-/// Why a partition cannot be read on.
+/// Why a partition cannot be read on, now or at all.
 #[derive(Debug, thiserror::Error)]
-pub enum IntakeError {
-    /// The records were deleted before they were read.
-    #[error("{topic} partition {partition} of the log starts at offset {start}; offset {asked} was trimmed away")]
-    Trimmed {
+pub enum ReadError {
+    /// The local log cannot be read.
+    #[error(transparent)]
+    Log(#[from] IntakeError),
+    /// The local log cannot be changed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Kafka did not answer.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// Kafka's topic ends before an offset that was read from it.
+    #[error("{topic} partition {partition} ends at offset {end}, before {asked}: its newest records are gone")]
+    Truncated {
         /// The topic.
         topic: Topic,
         /// The partition.
         partition: Partition,
-        /// Offset that was to be read.
+        /// Where it ends.
+        end: Offset,
+        /// What was asked for.
         asked: Offset,
-        /// First offset that is there.
-        start: Offset,
     },
-    /// A segment was damaged after it was opened.
-    #[error(
-        "{topic} partition {partition} of the log is damaged at byte {position} of its segment {segment}; \
-         opening the log again sets the damage aside"
-    )]
-    Damaged {
+    /// The partition is another process's now.
+    #[error("{topic} partition {partition} was given to another process")]
+    Revoked {
         /// The topic.
         topic: Topic,
         /// The partition.
         partition: Partition,
-        /// First offset of the segment.
-        segment: Offset,
-        /// Where the damage starts.
-        position: u64,
-    },
-    /// A segment cannot be read.
-    #[error("reading {topic} partition {partition} of the log at offset {offset}")]
-    Io {
-        /// The topic.
-        topic: Topic,
-        /// The partition.
-        partition: Partition,
-        /// Offset that was to be read.
-        offset: Offset,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
     },
 }
 
-/// Where reading stands: a record, and the byte of the segment where it starts.
-#[derive(Debug, Clone, Copy)]
-struct Cursor {
-    next: Offset,
-    place: Option<(Offset, u64, Offset)>,
+impl ReadError {
+    /// Whether the records were deleted before they were read.
+    pub const fn is_trimmed(&self) -> bool {
+        matches!(self, Self::Log(IntakeError::Trimmed { .. }))
+    }
+}
+
+#[derive(Debug)]
+enum Source {
+    Local { log: LocalLog, intake: LocalIntake },
+    Kafka(KafkaIntake),
 }
 
 /// Reads one partition.
@@ -85,151 +80,300 @@ struct Cursor {
 pub struct Intake {
     topic: Topic,
     partition: Partition,
-    view: Arc<View>,
-    cursor: Cursor,
+    shift: u64,
+    source: Source,
 }
 
 impl Intake {
-    pub(crate) const fn new(topic: Topic, partition: Partition, view: Arc<View>, from: Offset) -> Self {
-        Self { topic, partition, view, cursor: Cursor { next: from, place: None } }
+    pub(crate) fn local(log: &LocalLog, topic: Topic, partition: Partition) -> Option<Self> {
+        let intake = log.intake(topic, partition, Offset(0))?;
+        Some(Self { topic, partition, shift: 0, source: Source::Local { log: log.clone(), intake } })
+    }
+
+    fn kafka(intake: KafkaIntake) -> Self {
+        let (topic, partition) = intake.key();
+        Self { topic, partition, shift: 0, source: Source::Kafka(intake) }
+    }
+
+    /// The topic.
+    pub const fn topic(&self) -> Topic {
+        self.topic
+    }
+
+    /// The partition.
+    pub const fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// Sets how far the lake's offsets are ahead of the transport's.
+    pub const fn set_shift(&mut self, shift: u64) {
+        self.shift = shift;
+    }
+
+    /// How far the lake's offsets are ahead of the transport's.
+    pub const fn shift(&self) -> u64 {
+        self.shift
+    }
+
+    const fn native(&self, offset: Offset) -> u64 {
+        offset.0.saturating_sub(self.shift)
+    }
+
+    const fn ours(&self, native: u64) -> Offset {
+        Offset(native + self.shift)
+    }
+
+    /// The topic's identity, asked for now.
+    ///
+    /// # Errors
+    /// When Kafka does not answer, or has no such topic.
+    pub async fn topic_id(&self) -> Result<String, ReadError> {
+        match &self.source {
+            Source::Local { log, .. } => Ok(log.topic_id(self.topic).to_owned()),
+            Source::Kafka(intake) => Ok(intake.topic_id().await?),
+        }
+    }
+
+    /// The offsets that are there.
+    ///
+    /// # Errors
+    /// When Kafka does not answer.
+    pub async fn range(&self) -> Result<Range<Offset>, ReadError> {
+        match &self.source {
+            Source::Local { log, .. } => {
+                let range = log.range(self.topic, self.partition);
+                Ok(self.ours(range.start.0)..self.ours(range.end.0))
+            }
+            Source::Kafka(intake) => {
+                let range = intake.range().await?;
+                Ok(self.ours(range.start.max(0) as u64)..self.ours(range.end.max(0) as u64))
+            }
+        }
     }
 
     /// Offset of the next record that [`Intake::poll`] gives, or of a gap before it.
-    pub const fn next(&self) -> Offset {
-        self.cursor.next
+    pub fn next(&self) -> Offset {
+        match &self.source {
+            Source::Local { intake, .. } => self.ours(intake.next().0),
+            Source::Kafka(intake) => self.ours(intake.next.max(0) as u64),
+        }
     }
 
-    /// Offset after the last durable record.
+    /// Offset after the last record, as far as it is known without asking.
     pub fn end(&self) -> Offset {
-        *self.view.end.borrow()
+        match &self.source {
+            Source::Local { intake, .. } => self.ours(intake.end().0),
+            Source::Kafka(intake) => self.ours(intake.end().max(0) as u64),
+        }
     }
 
-    /// Goes to another offset.
+    /// Goes to an offset.
     pub fn seek(&mut self, to: Offset) {
-        self.cursor = Cursor { next: to, place: None };
+        let native = self.native(to);
+        match &mut self.source {
+            Source::Local { intake, .. } => intake.seek(Offset(native)),
+            Source::Kafka(intake) => intake.seek(native as i64),
+        }
     }
 
-    /// Waits for a record that was not read yet; false when none came in time. Cancel safe.
+    /// Waits for news: a record, or a reason why none comes. False when there was none in time. Cancel safe.
     pub async fn wait(&self, timeout: Duration) -> bool {
-        let mut end = self.view.end.subscribe();
-        let next = self.cursor.next;
-        tokio::time::timeout(timeout, end.wait_for(|end| *end > next)).await.is_ok_and(|found| found.is_ok())
+        match &self.source {
+            Source::Local { intake, .. } => intake.wait(timeout).await,
+            Source::Kafka(intake) => intake.wait(timeout).await,
+        }
     }
 
-    /// The next durable records in the order of their offsets: at most `max_records`, and no further one once `max_bytes` are
-    /// reached. Empty when there is none. Offsets may leave gaps where damage was set aside. Cancel safe.
+    /// The next records in the order of their offsets: at most `max_records`, and no further one once `max_bytes` are reached. Empty when
+    /// there is none. Offsets may leave gaps. Cancel safe.
     ///
     /// # Errors
-    /// When the records were trimmed, are damaged or cannot be read.
-    pub async fn poll(&mut self, max_records: usize, max_bytes: u64) -> Result<Vec<Record>, IntakeError> {
-        let end = self.end();
-        if self.cursor.next >= end {
-            return Ok(Vec::new());
-        }
-        let reader = Reader {
-            topic: self.topic,
-            partition: self.partition,
-            view: self.view.clone(),
-            cursor: self.cursor,
-            end,
-            records: Vec::new(),
-            room: (max_records.max(1), max_bytes.max(1)),
-        };
-        let (topic, partition, offset) = (self.topic, self.partition, self.cursor.next);
-        let joined = tokio::task::spawn_blocking(move || reader.run()).await;
-        let lost = |error| IntakeError::Io { topic, partition, offset, source: io::Error::other(error) };
-        let (records, cursor) = joined.map_err(lost)??;
-        self.cursor = cursor;
-        Ok(records)
-    }
-}
-
-/// One poll's work, on a blocking thread. Files are opened anew by each poll: a buffer that outlives one could hold bytes beyond
-/// the end that the writer has cut away and written differently since.
-struct Reader {
-    topic: Topic,
-    partition: Partition,
-    view: Arc<View>,
-    cursor: Cursor,
-    end: Offset,
-    records: Vec<Record>,
-    room: (usize, u64),
-}
-
-impl Reader {
-    fn run(mut self) -> Result<(Vec<Record>, Cursor), IntakeError> {
-        while self.cursor.next < self.end && self.room.0 > 0 && self.room.1 > 0 {
-            let (first, position, at) = self.place()?;
-            if !self.segment(first, position, at)? {
-                break;
-            }
-        }
-        Ok((self.records, self.cursor))
-    }
-
-    /// The segment to read, the byte to start at, and the offset of the record there.
-    fn place(&self) -> Result<(Offset, u64, Offset), IntakeError> {
-        let start = self.view.start();
-        if self.cursor.next < start {
-            let (topic, partition, asked) = (self.topic, self.partition, self.cursor.next);
-            return Err(IntakeError::Trimmed { topic, partition, asked, start });
-        }
-        let first = self.view.segment_of(self.cursor.next).unwrap_or(start);
-        Ok(match self.cursor.place {
-            Some(place) if place.0 == first => place,
-            _ => (first, 0, first),
-        })
-    }
-
-    /// Reads one segment as far as there is room; false when nothing can follow.
-    fn segment(&mut self, first: Offset, position: u64, at: Offset) -> Result<bool, IntakeError> {
-        let mut scanner = match self.open(first, position, at) {
-            Ok(scanner) => scanner,
-            Err(source) => {
-                // Trimmed in between? Then the view says so: it changes before the file goes.
-                self.place()?;
-                return Err(self.failed(source));
-            }
-        };
-        while scanner.expected() < self.end && self.room.0 > 0 && self.room.1 > 0 {
-            match scanner.next().map_err(|source| self.failed(source))? {
-                Step::Record(offset, payload) => self.take(offset, payload),
-                Step::End => return Ok(self.leave(first)),
-                Step::Damaged => {
-                    let (topic, partition, position) = (self.topic, self.partition, scanner.position());
-                    return Err(IntakeError::Damaged { topic, partition, segment: first, position });
+    /// When the records are gone or damaged, or the partition is another process's.
+    pub async fn poll(&mut self, max_records: usize, max_bytes: u64) -> Result<Vec<Record>, ReadError> {
+        let shift = self.shift;
+        let (topic, partition) = (self.topic, self.partition);
+        match &mut self.source {
+            Source::Local { intake, .. } => {
+                let mut records = intake.poll(max_records, max_bytes).await?;
+                if shift > 0 {
+                    records.iter_mut().for_each(|record| record.offset.0 += shift);
                 }
+                Ok(records)
+            }
+            Source::Kafka(intake) => {
+                if intake.buffer.is_closed() {
+                    return Err(ReadError::Revoked { topic, partition });
+                }
+                if intake.buffer.is_stalled() {
+                    return self.find_out().await;
+                }
+                let record = |(offset, payload): (i64, Bytes)| Record { offset: Offset(offset as u64 + shift), payload };
+                Ok(intake.take(max_records, max_bytes).into_iter().map(record).collect())
             }
         }
-        self.cursor.place = Some((first, scanner.position(), scanner.expected()));
-        Ok(true)
     }
 
-    /// Goes on to the segment after `first`, over a gap if there is one.
-    fn leave(&mut self, first: Offset) -> bool {
-        let Some(after) = self.view.segment_after(first) else { return false };
-        self.cursor.next = self.cursor.next.max(after);
-        self.cursor.place = Some((after, 0, after));
-        true
-    }
-
-    fn take(&mut self, offset: Offset, payload: Bytes) {
-        if offset < self.cursor.next {
-            return;
+    /// Reading stopped: because the next record is gone, or for a reason that has passed.
+    async fn find_out(&mut self) -> Result<Vec<Record>, ReadError> {
+        let (topic, partition, asked) = (self.topic, self.partition, self.next());
+        let range = self.range().await?;
+        if asked < range.start {
+            return Err(IntakeError::Trimmed { topic, partition, asked, start: range.start }.into());
         }
-        self.cursor.next = offset.next();
-        self.room.0 -= 1;
-        self.room.1 = self.room.1.saturating_sub(framed(payload.len()));
-        self.records.push(Record { offset, payload });
+        if asked > range.end {
+            return Err(ReadError::Truncated { topic, partition, end: range.end, asked });
+        }
+        self.seek(asked);
+        Ok(Vec::new())
     }
 
-    fn open(&self, first: Offset, position: u64, at: Offset) -> io::Result<Scanner<BufReader<File>>> {
-        let mut file = File::open(segment::path(&self.view.folder, first))?;
-        file.seek(SeekFrom::Start(position))?;
-        Ok(Scanner::new(BufReader::with_capacity(READ_BUFFER_BYTES, file), at, position))
+    /// Everything before `before` was sealed: the local log lets go of it, Kafka's group is told, as a hint for tools that show lag.
+    ///
+    /// # Errors
+    /// When files of the local log cannot be deleted.
+    pub async fn release(&self, before: Offset) -> Result<(), ReadError> {
+        let native = self.native(before);
+        match &self.source {
+            Source::Local { log, .. } => Ok(log.trim(self.topic, self.partition, Offset(native)).await?),
+            Source::Kafka(intake) => {
+                intake.commit(native as i64);
+                Ok(())
+            }
+        }
     }
 
-    fn failed(&self, source: io::Error) -> IntakeError {
-        IntakeError::Io { topic: self.topic, partition: self.partition, offset: self.cursor.next, source }
+    /// Moves the end forward to `to`, for offsets that are known to be used although their records were lost.
+    ///
+    /// # Errors
+    /// Always for Kafka, whose offsets are not ours to give.
+    pub async fn advance(&self, to: Offset) -> Result<(), ReadError> {
+        match &self.source {
+            Source::Local { log, .. } => Ok(log.advance(self.topic, self.partition, Offset(self.native(to))).await?),
+            Source::Kafka(_) => {
+                let end = self.range().await?.end;
+                Err(ReadError::Truncated { topic: self.topic, partition: self.partition, end, asked: to })
+            }
+        }
+    }
+
+    /// Whether offsets are given by this process, so that they are known to the last.
+    pub const fn is_local(&self) -> bool {
+        matches!(self.source, Source::Local { .. })
+    }
+}
+
+/// What a group tells.
+#[derive(Debug)]
+pub enum Change {
+    /// These partitions are to be read from now on.
+    Assigned(Vec<Intake>),
+    /// These are not.
+    Revoked(Revoked),
+}
+
+/// Partitions that go; the group waits, for a bounded time, until this is dropped.
+#[derive(Debug)]
+pub struct Revoked {
+    /// The partitions.
+    pub partitions: Vec<(Topic, Partition)>,
+    _held: mpsc::Sender<()>,
+}
+
+#[derive(Debug)]
+enum Members {
+    /// All partitions of a log are this process's.
+    Local { assigned: Option<Vec<Intake>> },
+    Kafka(KafkaMember),
+}
+
+/// Who hands out partitions.
+#[derive(Debug)]
+pub struct Group(Members);
+
+struct KafkaMember {
+    settings: Arc<KafkaSettings>,
+    consumer: Arc<Consumer>,
+    commands: mpsc::Sender<Command>,
+    moved: channel::UnboundedReceiver<Moved>,
+    stop: Shutdown,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for KafkaMember {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaMember").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Group {
+    /// Every partition of a log.
+    pub fn local(log: &LocalLog) -> Self {
+        let intakes = log.partitions().filter_map(|(topic, partition)| Intake::local(log, topic, partition));
+        Self(Members::Local { assigned: Some(intakes.collect()) })
+    }
+
+    /// Joins a consumer group.
+    ///
+    /// # Errors
+    /// When the settings make no sense; brokers need not be there.
+    pub fn join(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        use rdkafka::consumer::Consumer as _;
+        let consumer = Arc::new(group::consumer(settings)?);
+        let names = Topic::ALL.map(|topic| settings.topics.of(topic));
+        consumer.subscribe(&names).map_err(|error| settings.failed("subscribing to topics", error))?;
+        let (commands, receiver) = mpsc::channel();
+        let (sender, moved) = channel::unbounded_channel();
+        let stop = Shutdown::new();
+        let member = Member {
+            settings: settings.clone(),
+            consumer: consumer.clone(),
+            commands: receiver,
+            moved: sender,
+            stop: stop.clone(),
+            buffers: BTreeMap::new(),
+            waiting: Arc::new(AtomicU64::new(0)),
+            paused: false,
+            told: None,
+        };
+        let thread = Some(group::spawn(member)?);
+        Ok(Self(Members::Kafka(KafkaMember { settings: Arc::new(settings.clone()), consumer, commands, moved, stop, thread })))
+    }
+
+    /// Whether its partitions are those of a log of this process.
+    pub const fn is_local(&self) -> bool {
+        matches!(self.0, Members::Local { .. })
+    }
+
+    /// Waits for the next change; `None` when there will be none any more. Cancel safe.
+    pub async fn next(&mut self) -> Option<Change> {
+        match &mut self.0 {
+            Members::Local { assigned } => assigned.take().map(Change::Assigned),
+            Members::Kafka(member) => Some(match member.moved.recv().await? {
+                Moved::Assigned(buffers) => Change::Assigned(buffers.into_iter().map(|buffer| member.intake(buffer)).collect()),
+                Moved::Revoked(partitions, held) => Change::Revoked(Revoked { partitions, _held: held }),
+            }),
+        }
+    }
+
+    /// Asks to leave: partitions are revoked, and then there are no changes any more.
+    pub fn leave(&self) {
+        match &self.0 {
+            Members::Local { .. } => {}
+            Members::Kafka(member) => member.stop.request(),
+        }
+    }
+}
+
+impl KafkaMember {
+    fn intake(&self, buffer: Arc<group::Buffer>) -> Intake {
+        Intake::kafka(KafkaIntake::new(self.settings.clone(), self.consumer.clone(), self.commands.clone(), buffer))
+    }
+}
+
+impl Drop for KafkaMember {
+    fn drop(&mut self) {
+        self.stop.request();
+        // The thread ends within its patience for readers, who are gone.
+        drop(self.thread.take());
     }
 }

@@ -1,4 +1,12 @@
-//! Publisher and intake of the interaction stream over a durable local log.
+//! Publisher and intake of the interaction stream: over a durable local log, or over Kafka with that log as its spool.
+//!
+//! | transport | a record is acknowledged when | it leaves this machine when | offsets are given by |
+//! |---|---|---|---|
+//! | [`LocalLog`] | the log has it, durably | it was sealed into the lake | the log |
+//! | [`Spool`] and Kafka | the spool has it, durably | Kafka has acknowledged it | the brokers |
+//!
+//! A [`Publisher`] is the same for both, and so is an [`Intake`]. A [`Group`] hands out partitions: all of a local log, or what the
+//! consumer group gives this process.
 //!
 //! The log is a directory: `<topic>/topic.json` names the topic, `<topic>/<partition>/<first offset, 20 digits>.log` are its
 //! segments. A record has an offset that is never used again, and a checksum over all of it.
@@ -12,26 +20,23 @@
 //! Rejected: one file for all partitions (one `fdatasync` a group, but trimming by partition then needs compaction), and
 //! memory-mapped segments (a full disk becomes a SIGBUS instead of an error that can be answered).
 
-mod disk;
-mod frame;
 mod intake;
-mod log;
-mod partition;
-mod publisher;
-mod recovery;
-mod segment;
-mod settings;
-mod stats;
-mod topic;
-mod writer;
+mod kafka;
+mod local;
+mod spool;
 
-pub use frame::{MAX_PAYLOAD_BYTES, frame, intact_records};
-pub use intake::{Intake, IntakeError, Record};
-pub use log::{CommandError, LocalLog, OpenError};
-pub use publisher::{Ack, AppendError, Position, PublishError, PublishResult, Publisher};
-pub use recovery::Recovered;
-pub use settings::{Durability, LogSettings, Partitions};
-pub use stats::Stats;
-
-#[cfg(test)]
-mod tests;
+pub use intake::{Change, Group, Intake, ReadError, Revoked};
+pub use kafka::{
+    Assignment, Codec, ConsumerSettings, CreateSettings, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE, ProducerSettings,
+    Protocol, SecuritySettings, TopicNames, create_topics,
+};
+pub use local::{
+    frame::{MAX_PAYLOAD_BYTES, frame, intact_records},
+    intake::{Intake as LocalIntake, IntakeError, Record},
+    log::{CommandError, LocalLog, OpenError},
+    publisher::{Ack, AppendError, Position, PublishError, PublishResult, Publisher},
+    recovery::Recovered,
+    settings::{Durability, LogSettings, OnFull, Partitions},
+    stats::Stats,
+};
+pub use spool::{Spool, SpoolError, SpoolSettings, SpoolStatus};

@@ -33,6 +33,17 @@ impl Batches {
         Ok(partitions)
     }
 
+    /// One partition's batches, in the order of first offsets.
+    ///
+    /// # Errors
+    /// When the lake cannot be listed.
+    pub async fn names(&self, topic: Topic, partition: Partition) -> Result<Vec<BatchName>> {
+        let objects = self.lake.list(&path::partition(topic, partition)).await?;
+        let mut names: Vec<_> = objects.iter().filter_map(|object| path::parse_batch(&object.path)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// The newest batch of a partition; the offset that follows it is in its footer.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use object_store::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Bases, Batches, Generations, LakeError, Ledger, Nights, Result, local};
+use crate::{Bases, Batches, Epochs, Generations, LakeError, Ledger, Nights, Result, local};
 
 const MEMORY: &str = "memory://";
 const FILE: &str = "file://";
@@ -100,6 +100,11 @@ impl Lake {
     /// Batches and dead letters.
     pub fn batches(&self) -> Batches {
         Batches::new(self.clone())
+    }
+
+    /// Accepted breaks in the offsets of topics.
+    pub fn epochs(&self) -> Epochs {
+        Epochs::new(self.clone())
     }
 
     /// A channel's ledger.

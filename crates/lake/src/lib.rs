@@ -10,6 +10,7 @@
 //! | [`Ledger`] | the entry with the next sequence |
 //! | [`Generations`] | the manifest, written after everything that it lists |
 //! | [`Bases`] | none: the folder's name is the digest of all its files |
+//! | [`Epochs`] | the epoch with the next sequence |
 //! | [`Nights`] | each object for itself |
 //!
 //! Bytes in, bytes out: the lake knows nothing of Parquet or tensors, and verifies by digest. Names are spelled by
@@ -17,6 +18,7 @@
 
 mod bases;
 mod batches;
+mod epochs;
 mod error;
 mod generations;
 mod lake;
@@ -28,6 +30,7 @@ mod tests;
 
 pub use bases::Bases;
 pub use batches::Batches;
+pub use epochs::Epochs;
 pub use bytes::Bytes;
 pub use error::LakeError;
 pub use generations::{Generations, Verified};

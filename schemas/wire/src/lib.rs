@@ -5,6 +5,7 @@
 
 pub mod avro;
 pub mod batch;
+pub mod epoch;
 pub mod generation;
 pub mod hash;
 pub mod id;

@@ -102,6 +102,19 @@ pub fn night_event(night: &NightId, sequence: u64) -> String {
     format!("{NIGHTS}/{night}/events/{sequence:012}.json")
 }
 
+/// The folder of all epochs.
+pub const EPOCHS: &str = "epochs";
+
+/// The folder of a topic's epochs.
+pub fn epochs(topic: Topic) -> String {
+    format!("{EPOCHS}/topic={topic}")
+}
+
+/// One epoch of a topic.
+pub fn epoch(topic: Topic, sequence: u64) -> String {
+    format!("{}/{sequence:020}.json", epochs(topic))
+}
+
 /// The folder of all ledgers.
 pub const LEDGERS: &str = "ledger";
 

@@ -1,46 +1,46 @@
-//! The batcher: a worker for each partition.
+//! The batcher: a worker for each partition that the group gives this process.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
 };
 
-use nocturne_bus::LocalLog;
+use nocturne_bus::{Change, Group, Intake, Revoked};
 use nocturne_kit::{Shutdown, telemetry::chain};
-use nocturne_lake::{Batches, Lake};
-use nocturne_wire::{Partition, Topic};
+use nocturne_lake::Lake;
+use nocturne_wire::{Offset, Partition, Topic};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
 use crate::{
     BatcherError, BatcherHandle, BatcherSettings, BatcherStatus, PartitionStatus,
     budget::Share,
-    handle::FLUSH_CAPACITY,
-    position::{self, Position},
+    handle::{Desks, FLUSH_CAPACITY},
+    recent::RecentIds,
     store::Store,
     worker::{Read, Worker},
 };
 
-/// A batcher that knows where every partition stands and has not begun.
-///
-/// Open it before anything is published: it holds the log against the lake, and moves a log that lost its tail past the offsets
-/// that were sealed from it.
+/// A batcher that has not begun.
 pub struct Batcher {
-    workers: Workers<Batches>,
+    workers: Workers<Lake>,
 }
 
 impl Batcher {
-    /// Reads every partition's position from the lake. `writer` names this process in the batches that it seals.
+    /// Makes a batcher over what the group hands out. `writer` names this process in the batches that it seals.
     ///
-    /// A partition whose newest batch is damaged waits until that can be read again, as [`BatcherStatus`] tells; its records stay in the log, and whatever
-    /// publishes them goes on. Only if that log had lost a sealed tail as well must a person decide, because the new records then have offsets of sealed ones.
+    /// Over this machine's log, open it before anything is published: it holds the log against the lake, and moves a log that lost its tail
+    /// past the offsets that were sealed from it. A partition whose newest batch is damaged waits until that can be read again, as
+    /// [`BatcherStatus`] tells; its records stay in the log, and whatever publishes them goes on. Only if that log had lost a sealed tail as
+    /// well must a person decide, because the new records then have offsets of sealed ones.
     ///
     /// # Errors
-    /// When the lake cannot be read, or the lake and the log do not belong together.
-    pub async fn open(settings: BatcherSettings, log: LocalLog, lake: &Lake, writer: &str) -> Result<Self, BatcherError> {
-        Workers::open(settings, log, lake.batches(), writer).await.map(|workers| Self { workers })
+    /// For a local log, when the lake cannot be read or the two do not belong together. Over Kafka none: what is wrong with a partition is
+    /// told in the status and tried again.
+    pub async fn open(settings: BatcherSettings, group: Group, lake: &Lake, writer: &str) -> Result<Self, BatcherError> {
+        Workers::open(settings, group, lake.clone(), writer).await.map(|workers| Self { workers })
     }
 
     /// A handle that flushes and tells the status.
@@ -57,91 +57,150 @@ impl Batcher {
     }
 }
 
+type Key = (Topic, Partition);
+
 /// The workers over any store.
 pub(crate) struct Workers<S> {
-    workers: Vec<Worker<S>>,
+    settings: Arc<BatcherSettings>,
+    group: Group,
+    store: S,
+    writer: String,
+    buffered: Arc<AtomicU64>,
+    status: watch::Sender<BatcherStatus>,
+    ready: Vec<Worker<S>>,
     pub(crate) handle: BatcherHandle,
 }
 
+/// A worker that runs: how to stop it, and how to know that it did.
+struct Running {
+    stop: Shutdown,
+    ended: oneshot::Receiver<()>,
+}
+
 impl<S: Store> Workers<S> {
-    pub(crate) async fn open(settings: BatcherSettings, log: LocalLog, store: S, writer: &str) -> Result<Self, BatcherError> {
-        let mut opened = Opening {
+    pub(crate) async fn open(settings: BatcherSettings, mut group: Group, store: S, writer: &str) -> Result<Self, BatcherError> {
+        let (status, told) = watch::channel(BatcherStatus::default());
+        let handle = BatcherHandle { desks: Desks::default(), status: told };
+        let at_once = if group.is_local() { group.next().await } else { None };
+        let mut workers = Self {
             settings: Arc::new(settings),
+            group,
+            store,
+            writer: writer.to_owned(),
             buffered: Arc::default(),
-            status: watch::Sender::new(BatcherStatus::default()),
-            flushes: BTreeMap::new(),
-            workers: Vec::new(),
+            status,
+            ready: Vec::new(),
+            handle,
         };
-        let partitions: Vec<_> = log.partitions().collect();
-        for (topic, partition) in partitions {
-            opened.worker(&log, &store, writer, topic, partition).await?;
+        if let Some(Change::Assigned(intakes)) = at_once {
+            for intake in intakes {
+                let mut worker = workers.hire(intake);
+                worker.begin().await?;
+                workers.ready.push(worker);
+            }
         }
-        let handle = BatcherHandle { log, workers: Arc::new(opened.flushes), status: opened.status.subscribe() };
-        Ok(Self { workers: opened.workers, handle })
+        Ok(workers)
     }
 
-    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), BatcherError> {
-        let mut running = JoinSet::new();
-        for worker in self.workers {
-            running.spawn(worker.run(shutdown.clone()));
-        }
-        while let Some(ended) = running.join_next().await {
-            ended.map_err(|source| BatcherError::Panicked { what: "a partition".to_owned(), source })?;
-        }
-        Ok(())
-    }
-}
-
-struct Opening<S> {
-    settings: Arc<BatcherSettings>,
-    buffered: Arc<AtomicU64>,
-    status: watch::Sender<BatcherStatus>,
-    flushes: BTreeMap<(Topic, Partition), mpsc::Sender<crate::handle::Flush>>,
-    workers: Vec<Worker<S>>,
-}
-
-impl<S: Store> Opening<S> {
-    async fn worker(
-        &mut self,
-        log: &LocalLog,
-        store: &S,
-        writer: &str,
-        topic: Topic,
-        partition: Partition,
-    ) -> Result<(), BatcherError> {
-        let key = (topic, partition);
-        let (position, damage) = match position::find(store, log, key, self.settings.recent_ids).await {
-            Ok(position) => (position, None),
-            Err(error @ BatcherError::Batch { name, .. }) => (Position::unknown(name), Some(chain(&error))),
-            Err(error) => return Err(error),
-        };
-        if let Some(error) = &damage {
-            tracing::error!(%topic, %partition, error, "this partition is not sealed; its records stay in the log");
-        }
-        let Some(intake) = log.intake(topic, partition, position.next) else { return Ok(()) };
+    /// A worker that does not know yet where its partition stands.
+    fn hire(&self, intake: Intake) -> Worker<S> {
+        let (topic, partition) = (intake.topic(), intake.partition());
         let (flush, flushes) = mpsc::channel(FLUSH_CAPACITY);
-        self.flushes.insert(key, flush);
-        let lost = damage.is_some();
-        let status = PartitionStatus { error: damage, ..PartitionStatus::at(position.next, intake.end()) };
-        self.status.send_modify(|all| drop(all.partitions.insert(key, status)));
-        self.workers.push(Worker {
+        self.handle.desks.add((topic, partition), flush);
+        let status = PartitionStatus::at(Offset(0), intake.end());
+        self.status.send_modify(|all| drop(all.partitions.insert((topic, partition), status)));
+        Worker {
             topic,
             partition,
             settings: self.settings.clone(),
-            writer: writer.to_owned(),
-            log: log.clone(),
-            store: store.clone(),
+            writer: self.writer.clone(),
+            store: self.store.clone(),
+            log_end_at_opening: None,
             intake,
-            next: position.next,
-            begin: position.begin,
-            lost,
-            log_end_at_opening: log.range(topic, partition).end,
-            recent: Arc::new(position.recent),
+            next: Offset(0),
+            begin: Offset(0),
+            topic_id: String::new(),
+            lost: true,
+            recent: Arc::new(RecentIds::new(0)),
             share: Share::new(self.buffered.clone(), self.settings.buffered_bytes),
             flushes,
             status: self.status.clone(),
             read: Read::nothing(),
-        });
+        }
+    }
+
+    pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), BatcherError> {
+        let mut tasks = JoinSet::new();
+        let mut running = BTreeMap::new();
+        for worker in std::mem::take(&mut self.ready) {
+            start(worker, &shutdown, &mut tasks, &mut running);
+        }
+        let (mut handing_out, mut leaving) = (true, false);
+        while handing_out || !tasks.is_empty() {
+            tokio::select! {
+                biased;
+                Some(ended) = tasks.join_next() => {
+                    ended.map_err(|source| BatcherError::Panicked { what: "a partition".to_owned(), source })?;
+                }
+                change = self.group.next(), if handing_out => match change {
+                    Some(Change::Assigned(intakes)) => {
+                        for intake in intakes {
+                            start(self.hire(intake), &shutdown, &mut tasks, &mut running);
+                        }
+                    }
+                    Some(Change::Revoked(revoked)) => self.dismiss(revoked, &mut running),
+                    None => handing_out = false,
+                },
+                () = shutdown.requested(), if !leaving => {
+                    leaving = true;
+                    self.group.leave();
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Stops the workers of partitions that go. The group waits for them meanwhile, and not for ever.
+    fn dismiss(&self, revoked: Revoked, running: &mut BTreeMap<Key, Running>) {
+        let gone: Vec<_> = revoked.partitions.iter().filter_map(|key| running.remove(key)).collect();
+        for key in &revoked.partitions {
+            self.handle.desks.remove(*key);
+            self.status.send_modify(|all| drop(all.partitions.remove(key)));
+        }
+        gone.iter().for_each(|worker| worker.stop.request());
+        tokio::spawn(async move {
+            for worker in gone {
+                // It ends without a word when it panics; that is told by whoever joins it.
+                worker.ended.await.ok();
+            }
+            drop(revoked);
+        });
+    }
+}
+
+fn start<S: Store>(worker: Worker<S>, shutdown: &Shutdown, tasks: &mut JoinSet<()>, running: &mut BTreeMap<Key, Running>) {
+    let (stop, (done, ended)) = (shutdown.child(), oneshot::channel());
+    running.insert((worker.topic, worker.partition), Running { stop: stop.clone(), ended });
+    tasks.spawn(async move {
+        worker.run(stop).await;
+        drop(done);
+    });
+}
+
+impl<S: Store> Worker<S> {
+    /// Finds out where the partition stands, before anything is published. A damaged batch is no reason not to begin.
+    async fn begin(&mut self) -> Result<(), BatcherError> {
+        match self.find_position().await {
+            Err(error @ BatcherError::Batch { name, .. }) => {
+                let (topic, partition, text) = (self.topic, self.partition, chain(&error));
+                tracing::error!(%topic, %partition, error = text, "this partition is not sealed; its records stay in the log");
+                self.next = name.first;
+                // From here on records may come, and get offsets that were sealed, if the log lost those.
+                self.log_end_at_opening = Some(self.intake.end());
+                self.change_status(|status| status.error = Some(text));
+                Ok(())
+            }
+            found => found,
+        }
     }
 }

@@ -30,9 +30,11 @@ impl Share {
         self.mine = bytes;
     }
 
-    /// Whether all workers together use more than they may.
-    pub(crate) fn is_exceeded(&self) -> bool {
-        self.all.load(Ordering::Relaxed) > self.limit
+    /// Whether all workers together use more than they may, and this one no less than an equal share: the largest batches are sealed early,
+    /// and the small ones of quiet partitions are not made smaller.
+    pub(crate) fn must_give(&self) -> bool {
+        let workers = Arc::strong_count(&self.all).max(1) as u64;
+        self.all.load(Ordering::Relaxed) > self.limit && self.mine >= self.limit / workers
     }
 }
 
@@ -52,9 +54,14 @@ mod tests {
         let (mut one, mut other) = (Share::new(all.clone(), 10), Share::new(all.clone(), 10));
         one.set(6);
         other.set(5);
-        assert!(one.is_exceeded() && other.is_exceeded());
+        assert!(one.must_give() && other.must_give());
         other.set(4);
-        assert!(!one.is_exceeded());
+        assert!(!one.must_give());
+        one.set(9);
+        other.set(2);
+        assert!(one.must_give() && !other.must_give(), "the small one is spared");
+        one.set(6);
+        other.set(4);
         drop(one);
         assert_eq!(all.load(Ordering::Relaxed), 4);
     }

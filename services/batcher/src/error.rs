@@ -1,6 +1,6 @@
 //! What can go wrong, told apart by what a person does next.
 
-use nocturne_bus::{CommandError, IntakeError};
+use nocturne_bus::ReadError;
 use nocturne_columns::ColumnsError;
 use nocturne_lake::LakeError;
 use nocturne_wire::{BatchName, Offset, Partition, Topic, path};
@@ -42,7 +42,7 @@ pub enum BatcherError {
     /// The log is not the one that the batches came from.
     #[error(
         "the lake's batches of {topic} partition {partition} come from topic {lake}, the log is topic {log}: the log was made anew; \
-         bring back the log that belongs to the lake, or begin a new lake"
+         bring back the log that belongs to the lake, or accept the new one with `nocturne lake epoch`"
     )]
     TopicRecreated {
         /// The topic.
@@ -57,7 +57,7 @@ pub enum BatcherError {
     /// The log was trimmed further than the lake has sealed.
     #[error(
         "the lake's batches of {topic} partition {partition} end before offset {position}, and the log starts at offset {start}: \
-         batches in between are missing; restore the lake, or remove the log's directory to begin anew"
+         what is in between is in neither; restore the lake, or accept the loss with `nocturne lake epoch`"
     )]
     LakeBehind {
         /// The topic.
@@ -84,12 +84,9 @@ pub enum BatcherError {
         /// Where the log ended.
         end: Offset,
     },
-    /// The log cannot be read.
-    #[error("reading the log")]
-    Intake(#[from] IntakeError),
-    /// The log cannot be changed.
-    #[error("changing the log")]
-    Log(#[from] CommandError),
+    /// The log or Kafka cannot be read.
+    #[error("reading records")]
+    Read(#[from] ReadError),
     /// A worker or its encoder panicked; a defect.
     #[error("the sealing of {what} ended unexpectedly")]
     Panicked {

@@ -1,8 +1,10 @@
 //! The handle: flush and status.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
-use nocturne_bus::LocalLog;
 use nocturne_wire::{Offset, Partition, Topic};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -15,43 +17,60 @@ pub type SealedTo = BTreeMap<(Topic, Partition), Offset>;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FlushError {
     /// A partition could not be sealed.
-    #[error("sealing {topic} partition {partition} up to offset {upto}")]
+    #[error("sealing everything that {topic} partition {partition} holds")]
     Failed {
         /// The topic.
         topic: Topic,
         /// The partition.
         partition: Partition,
-        /// Offset that everything before was to be sealed.
-        upto: Offset,
         /// Why it failed.
         #[source]
         source: Arc<BatcherError>,
     },
-    /// The batcher has stopped.
-    #[error("the batcher has stopped")]
+    /// The batcher has stopped, or the partition went to another one meanwhile.
+    #[error("the batcher has stopped or lost the partition")]
     Stopped,
 }
 
-/// A request to seal everything before an offset.
+/// A request to seal everything that is there when it is read.
 #[derive(Debug)]
 pub(crate) struct Flush {
-    pub(crate) upto: Offset,
+    /// Offset that everything before is to be sealed; the worker finds out.
+    pub(crate) upto: Option<Offset>,
     pub(crate) done: oneshot::Sender<Result<Offset, Arc<BatcherError>>>,
 }
 
 /// Flushes that wait for a worker: callers are few (a night, a person), so a short queue is long enough.
 pub(crate) const FLUSH_CAPACITY: usize = 16;
 
+/// Ways to reach the workers that there are now.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Desks(Arc<RwLock<BTreeMap<(Topic, Partition), mpsc::Sender<Flush>>>>);
+
+impl Desks {
+    pub(crate) fn add(&self, key: (Topic, Partition), desk: mpsc::Sender<Flush>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, desk);
+    }
+
+    pub(crate) fn remove(&self, key: (Topic, Partition)) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    fn of(&self, topic: Topic) -> Vec<(Partition, mpsc::Sender<Flush>)> {
+        let desks = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        desks.iter().filter(|((t, _), _)| *t == topic).map(|((_, p), desk)| (*p, desk.clone())).collect()
+    }
+}
+
 /// Talks to a running batcher.
 #[derive(Debug, Clone)]
 pub struct BatcherHandle {
-    pub(crate) log: LocalLog,
-    pub(crate) workers: Arc<BTreeMap<(Topic, Partition), mpsc::Sender<Flush>>>,
+    pub(crate) desks: Desks,
     pub(crate) status: watch::Receiver<BatcherStatus>,
 }
 
 impl BatcherHandle {
-    /// Seals everything that the log holds now, and says where each partition's batches end.
+    /// Seals everything that this process's partitions hold now, and says where each one's batches end.
     ///
     /// # Errors
     /// When a partition cannot be sealed, or the batcher has stopped.
@@ -64,17 +83,16 @@ impl BatcherHandle {
         Ok(positions)
     }
 
-    async fn flush_topic(&self, wanted: Topic, positions: &mut SealedTo) -> Result<(), FlushError> {
+    async fn flush_topic(&self, topic: Topic, positions: &mut SealedTo) -> Result<(), FlushError> {
         let mut waiting = Vec::new();
-        for (&(topic, partition), worker) in self.workers.iter().filter(|((topic, _), _)| *topic == wanted) {
-            let upto = self.log.range(topic, partition).end;
+        for (partition, desk) in self.desks.of(topic) {
             let (done, sealed) = oneshot::channel();
-            worker.send(Flush { upto, done }).await.map_err(|_| FlushError::Stopped)?;
-            waiting.push((topic, partition, upto, sealed));
+            desk.send(Flush { upto: None, done }).await.map_err(|_| FlushError::Stopped)?;
+            waiting.push((partition, sealed));
         }
-        for (topic, partition, upto, sealed) in waiting {
+        for (partition, sealed) in waiting {
             let sealed = sealed.await.map_err(|_| FlushError::Stopped)?;
-            let position = sealed.map_err(|source| FlushError::Failed { topic, partition, upto, source })?;
+            let position = sealed.map_err(|source| FlushError::Failed { topic, partition, source })?;
             positions.insert((topic, partition), position);
         }
         Ok(())

@@ -1,8 +1,12 @@
 //! Where a partition stands: what its newest batch says.
 
 use bytes::Bytes;
-use nocturne_bus::LocalLog;
-use nocturne_wire::{BatchName, InteractionId, Offset, Partition, Topic, batch::BatchFooter};
+use nocturne_bus::Intake;
+use nocturne_wire::{
+    BatchName, InteractionId, Offset,
+    batch::BatchFooter,
+    epoch::{Epoch, EpochStart},
+};
 
 use crate::{BatcherError, prepare, recent::RecentIds, store::Store};
 
@@ -12,26 +16,18 @@ pub(crate) struct Position {
     pub(crate) next: Offset,
     /// Where sealing began.
     pub(crate) begin: Offset,
+    /// Identity of the topic that is sealed.
+    pub(crate) topic_id: String,
     pub(crate) recent: RecentIds,
 }
 
-impl Position {
-    /// Where sealing goes on at the earliest when the newest batch is this one and cannot be read.
-    pub(crate) fn unknown(newest: BatchName) -> Self {
-        Self { next: newest.first, begin: newest.first, recent: RecentIds::new(0) }
-    }
-}
-
-/// Reads a partition's position from the lake and holds the log against it: the two must belong together.
-pub(crate) async fn find<S: Store>(
-    store: &S,
-    log: &LocalLog,
-    (topic, partition): (Topic, Partition),
-    recent_ids: usize,
-) -> Result<Position, BatcherError> {
+/// Reads a partition's position from the lake and holds the log against it: the two must belong together. The intake then stands there.
+pub(crate) async fn find<S: Store>(store: &S, intake: &mut Intake, recent_ids: usize) -> Result<Position, BatcherError> {
+    let (topic, partition) = (intake.topic(), intake.partition());
     let failed = |source| BatcherError::Lake { doing: "finding the position of", topic, partition, source };
+    let topic_id = intake.topic_id().await?;
     let mut recent = RecentIds::new(recent_ids);
-    let (mut begin, mut next) = (Offset(0), Offset(0));
+    let mut newest: Option<BatchFooter> = None;
     let names = store.names(topic, partition).await.map_err(failed)?;
     for (age, name) in names.into_iter().rev().enumerate() {
         if age > 0 && recent.is_full() {
@@ -39,19 +35,47 @@ pub(crate) async fn find<S: Store>(
         }
         let Some(bytes) = store.find(name).await.map_err(failed)? else { continue };
         match read(name, bytes).await {
-            Ok((footer, ids)) if age == 0 => {
-                check_topic(&footer, log.topic_id(topic))?;
-                (begin, next) = (footer.begin, footer.last.next());
+            Ok((footer, ids)) => {
                 recent.extend_older(ids.into_iter());
+                newest.get_or_insert(footer);
             }
-            Ok((_, ids)) => recent.extend_older(ids.into_iter()),
             // Only the newest batch says where to go on. An older damaged one is the audit's to report.
             Err(error) if age > 0 => tracing::warn!(?name, %error, "an older batch cannot be read; its ids are not recognized"),
             Err(error) => return Err(error),
         }
     }
-    meet(log, topic, partition, next).await?;
-    Ok(Position { next, begin, recent })
+    let epoch = store.epoch(topic).await.map_err(failed)?;
+    let start = start(newest.as_ref(), epoch.as_ref(), intake, &topic_id)?;
+    intake.set_shift(start.shift);
+    let (begin, next) = match newest {
+        Some(footer) => (footer.begin, footer.last.next().max(start.begin)),
+        // A log that somebody trimmed before it was ever sealed lost records; what Kafka let go of before there was a lake is nobody's loss.
+        None if intake.is_local() => (start.begin, start.begin),
+        None => {
+            let first = intake.range().await?.start.max(start.begin);
+            (first, first)
+        }
+    };
+    meet(intake, next).await?;
+    intake.seek(next);
+    Ok(Position { next, begin, topic_id, recent })
+}
+
+/// Where the topic's epoch lets the partition go on.
+fn start(newest: Option<&BatchFooter>, epoch: Option<&Epoch>, intake: &Intake, topic_id: &str) -> Result<EpochStart, BatcherError> {
+    if let Some(epoch) = epoch.filter(|epoch| epoch.topic_id == topic_id) {
+        return Ok(epoch.start(intake.partition()));
+    }
+    let sealed = newest.map(|footer| &footer.topic_id).or(epoch.map(|epoch| &epoch.topic_id));
+    match sealed {
+        Some(sealed) if sealed != topic_id => Err(recreated(intake, sealed, topic_id)),
+        Some(_) | None => Ok(EpochStart { begin: Offset(0), shift: 0 }),
+    }
+}
+
+pub(crate) fn recreated(intake: &Intake, lake: &str, log: &str) -> BatcherError {
+    let (topic, partition) = (intake.topic(), intake.partition());
+    BatcherError::TopicRecreated { topic, partition, lake: lake.to_owned(), log: log.to_owned() }
 }
 
 /// Reads a batch on a blocking thread.
@@ -61,25 +85,17 @@ pub(crate) async fn read(name: BatchName, bytes: Bytes) -> Result<(BatchFooter, 
         .map_err(|source| BatcherError::Batch { name, source })
 }
 
-/// Whether a batch came from this log.
-pub(crate) fn check_topic(footer: &BatchFooter, log: &str) -> Result<(), BatcherError> {
-    if footer.topic_id == log {
-        return Ok(());
-    }
-    let BatchName { topic, partition, .. } = footer.name;
-    Err(BatcherError::TopicRecreated { topic, partition, lake: footer.topic_id.clone(), log: log.to_owned() })
-}
-
 /// Brings the log's range and the lake's position together.
-async fn meet(log: &LocalLog, topic: Topic, partition: Partition, position: Offset) -> Result<(), BatcherError> {
-    let range = log.range(topic, partition);
+async fn meet(intake: &Intake, position: Offset) -> Result<(), BatcherError> {
+    let (topic, partition) = (intake.topic(), intake.partition());
+    let range = intake.range().await?;
     if range.start > position {
         return Err(BatcherError::LakeBehind { topic, partition, position, start: range.start });
     }
     if range.end < position {
         // The log lost a tail that was sealed before. Its offsets must not be given again: they name rows in the lake.
         tracing::warn!(%topic, %partition, end = %range.end, %position, "the log ends before what was sealed from it; moving it on");
-        log.advance(topic, partition, position).await?;
+        intake.advance(position).await?;
     }
     Ok(())
 }

@@ -10,6 +10,9 @@ use crate::recent::RecentIds;
 /// Why an offset has no record: the log set the damage aside when it was opened.
 const LOST: &str = "the log lost the record: its segment was damaged";
 
+/// Why an offset of a Kafka topic has no record.
+const NOT_A_RECORD: &str = "Kafka has no record at this offset: it is a transaction's marker, or was compacted away";
+
 /// The range that is to be sealed.
 #[derive(Debug, Clone)]
 pub(crate) struct Range {
@@ -18,6 +21,8 @@ pub(crate) struct Range {
     pub(crate) begin: Offset,
     pub(crate) topic_id: String,
     pub(crate) writer: String,
+    /// Whether the records come from this process's own log.
+    pub(crate) local: bool,
 }
 
 /// A batch that is ready to be created.
@@ -31,11 +36,11 @@ pub(crate) struct Prepared {
 
 /// Decodes, drops duplicates and encodes.
 pub(crate) fn prepare(range: Range, records: &[Record], recent: &RecentIds) -> Result<Prepared, ColumnsError> {
-    let Range { name, last, begin, topic_id, writer } = range;
+    let Range { name, last, begin, topic_id, writer, local } = range;
     let raw: Vec<(Offset, &[u8])> = records.iter().map(|record| (record.offset, record.payload.as_ref())).collect();
     let decoded = decode(name.topic, &raw, Some(recent.set()))?;
     let mut dead = decoded.dead;
-    dead.extend(lost(name.first, last, records));
+    dead.extend(lost(name.first, last, records, if local { LOST } else { NOT_A_RECORD }));
     dead.sort_by_key(|letter| letter.offset);
     let footer = BatchFooter {
         name,
@@ -54,13 +59,13 @@ pub(crate) fn prepare(range: Range, records: &[Record], recent: &RecentIds) -> R
 }
 
 /// A dead letter for every offset of the range that has no record.
-fn lost(first: Offset, last: Offset, records: &[Record]) -> Vec<DeadLetter> {
+fn lost(first: Offset, last: Offset, records: &[Record], reason: &str) -> Vec<DeadLetter> {
     let mut letters = Vec::new();
     let mut next = first;
     for end in records.iter().map(|record| record.offset).chain([last.next()]) {
         letters.extend((next.0..end.0).map(|offset| DeadLetter {
             offset: Offset(offset),
-            reason: LOST.to_owned(),
+            reason: reason.to_owned(),
             raw: Vec::new(),
         }));
         next = end.next();
@@ -85,8 +90,8 @@ mod tests {
     #[test]
     fn every_offset_without_a_record_becomes_a_dead_letter() {
         let records = [3, 4, 7].map(|n| Record { offset: Offset(n), payload: Bytes::new() });
-        let offsets: Vec<_> = lost(Offset(2), Offset(9), &records).iter().map(|letter| letter.offset.0).collect();
+        let offsets: Vec<_> = lost(Offset(2), Offset(9), &records, LOST).iter().map(|letter| letter.offset.0).collect();
         assert_eq!(offsets, [2, 5, 6, 8, 9]);
-        assert!(lost(Offset(3), Offset(4), &records[..2]).is_empty());
+        assert!(lost(Offset(3), Offset(4), &records[..2], LOST).is_empty());
     }
 }

@@ -1,8 +1,8 @@
 //! What a worker needs of the lake: a boundary, so that tests can stop it between any two steps.
 
 use bytes::Bytes;
-use nocturne_lake::{Batches, LakeError};
-use nocturne_wire::{BatchName, Partition, Topic, batch::BatchFooter};
+use nocturne_lake::{Lake, LakeError};
+use nocturne_wire::{BatchName, Partition, Topic, batch::BatchFooter, epoch::Epoch};
 
 /// Batches of a lake.
 pub(crate) trait Store: Clone + Send + Sync + 'static {
@@ -11,6 +11,9 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
 
     /// Reads a batch; `None` when there is none of that name.
     fn find(&self, name: BatchName) -> impl Future<Output = Result<Option<Bytes>, LakeError>> + Send;
+
+    /// The topic's newest epoch.
+    fn epoch(&self, topic: Topic) -> impl Future<Output = Result<Option<Epoch>, LakeError>> + Send;
 
     /// Creates dead letters, then the batch.
     fn seal(
@@ -21,20 +24,24 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), LakeError>> + Send;
 }
 
-impl Store for Batches {
+impl Store for Lake {
     async fn names(&self, topic: Topic, partition: Partition) -> Result<Vec<BatchName>, LakeError> {
-        Ok(self.list(topic).await?.remove(&partition).unwrap_or_default())
+        self.batches().names(topic, partition).await
     }
 
     async fn find(&self, name: BatchName) -> Result<Option<Bytes>, LakeError> {
-        match self.get(&name).await {
+        match self.batches().get(&name).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
+    async fn epoch(&self, topic: Topic) -> Result<Option<Epoch>, LakeError> {
+        self.epochs().newest(topic).await
+    }
+
     async fn seal(&self, footer: &BatchFooter, parquet: Bytes, dead: Option<Bytes>) -> Result<(), LakeError> {
-        Self::seal(self, footer, parquet, dead).await
+        self.batches().seal(footer, parquet, dead).await
     }
 }

@@ -6,7 +6,7 @@ mod sealing;
 use std::{path::Path, time::Duration};
 
 use jiff::Timestamp;
-use nocturne_bus::{LocalLog, LogSettings, Partitions};
+use nocturne_bus::{Group, LocalLog, LogSettings, Partitions};
 use nocturne_columns::{AuditReport, audit, interactions, open_batch};
 use nocturne_lake::Lake;
 use nocturne_wire::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nocturne_bus::{Intake, IntakeError, LocalLog, Record};
+use nocturne_bus::{Intake, Record};
 use nocturne_kit::{Shutdown, retry::Backoff, telemetry::chain};
 use nocturne_lake::LakeError;
 use nocturne_wire::{BatchName, Offset, Partition, Topic};
@@ -30,17 +30,18 @@ pub(crate) struct Worker<S> {
     pub(crate) partition: Partition,
     pub(crate) settings: Arc<BatcherSettings>,
     pub(crate) writer: String,
-    pub(crate) log: LocalLog,
     pub(crate) store: S,
     pub(crate) intake: Intake,
     /// Offset that the next batch starts at.
     pub(crate) next: Offset,
     /// Offset at which sealing began.
     pub(crate) begin: Offset,
-    /// Whether that offset is not known, because the newest batch cannot be read.
+    /// Identity of the topic whose records were read.
+    pub(crate) topic_id: String,
+    /// Whether where to go on is not known yet, or cannot be, because the newest batch cannot be read.
     pub(crate) lost: bool,
-    /// Where the log ended before anything was published by this process.
-    pub(crate) log_end_at_opening: Offset,
+    /// Where a log of this process ended before anything was published into it, when what was sealed from it could not be read then.
+    pub(crate) log_end_at_opening: Option<Offset>,
     pub(crate) recent: Arc<RecentIds>,
     pub(crate) share: Share,
     pub(crate) flushes: mpsc::Receiver<Flush>,
@@ -76,6 +77,8 @@ impl<S: Store> Worker<S> {
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         let mut failures = 0;
         while !shutdown.is_requested() {
+            // Whatever a stop interrupts is done again by whoever comes next; a batch under way is finished, so that a revoked partition is
+            // let go of between two batches.
             let Err(error) = self.step(&shutdown).await else {
                 failures = 0;
                 continue;
@@ -112,11 +115,12 @@ impl<S: Store> Worker<S> {
         if self.lost {
             self.find_position().await?;
         }
-        self.answer_flushes();
+        self.answer_flushes().await?;
         let time = self.read.epoch.elapsed();
         // A flush seals when everything that it asks for was read: sealing earlier would only make more batches.
-        let flush = self.read.pending.iter().any(|flush| flush.upto <= self.intake.next());
-        let now = Now { time, flush, over_budget: self.share.is_exceeded() };
+        let next = self.intake.next();
+        let flush = self.read.pending.iter().any(|flush| flush.upto.is_some_and(|upto| upto <= next));
+        let now = Now { time, flush, over_budget: self.share.must_give() };
         match decide(&self.accumulated(), &now, &self.settings.seal) {
             Decision::Seal(reason) => self.seal(reason).await,
             Decision::WaitUntil(end) => self.fill(end.saturating_sub(time), shutdown).await,
@@ -125,18 +129,17 @@ impl<S: Store> Worker<S> {
     }
 
     /// Looks again for where sealing goes on.
-    async fn find_position(&mut self) -> Result<(), BatcherError> {
-        let found = position::find(&self.store, &self.log, (self.topic, self.partition), self.settings.recent_ids).await?;
-        let end = self.log_end_at_opening;
-        if end < found.next {
+    pub(crate) async fn find_position(&mut self) -> Result<(), BatcherError> {
+        let found = position::find(&self.store, &mut self.intake, self.settings.recent_ids).await?;
+        if let Some(end) = self.log_end_at_opening.filter(|end| *end < found.next) {
             let (topic, partition) = (self.topic, self.partition);
             return Err(BatcherError::LogBehind { topic, partition, position: found.next, end });
         }
         self.recent = Arc::new(found.recent);
         self.begin = found.begin;
+        self.topic_id = found.topic_id;
         // Whatever was read was read from where the damaged batch begins; what is there now may end before it.
         self.read.records = Arc::default();
-        self.intake.seek(found.next);
         self.move_to(found.next);
         self.lost = false;
         self.change_status(|status| status.error = None);
@@ -153,11 +156,16 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    fn answer_flushes(&mut self) {
+    async fn answer_flushes(&mut self) -> Result<(), BatcherError> {
+        if self.read.pending.iter().any(|flush| flush.upto.is_none()) {
+            let end = self.intake.range().await?.end;
+            self.read.pending.iter_mut().for_each(|flush| _ = flush.upto.get_or_insert(end));
+        }
         let next = self.next;
-        for flush in self.read.pending.extract_if(.., |flush| flush.upto <= next) {
+        for flush in self.read.pending.extract_if(.., |flush| flush.upto.is_some_and(|upto| upto <= next)) {
             flush.done.send(Ok(next)).ok();
         }
+        Ok(())
     }
 
     /// Waits for records, a flush or the end of the time, then reads what is there.
@@ -173,7 +181,7 @@ impl<S: Store> Worker<S> {
         let room_bytes = self.settings.seal.bytes.saturating_sub(before.bytes);
         let more = match self.intake.poll(room_records as usize, room_bytes).await {
             Ok(more) => more,
-            Err(IntakeError::Trimmed { .. }) => return self.catch_up().await,
+            Err(error) if error.is_trimmed() => return self.catch_up().await,
             Err(error) => return Err(error.into()),
         };
         let bytes: u64 = more.iter().map(|record| record.payload.len() as u64).sum();
@@ -193,7 +201,13 @@ impl<S: Store> Worker<S> {
         let (topic, partition) = (self.topic, self.partition);
         let name = BatchName { topic, partition, first: self.next };
         let end = self.intake.next();
-        let Prepared { footer, parquet, dead, ids } = self.prepare(name, end).await?;
+        let (prepared, topic_id) = tokio::try_join!(self.prepare(name, end), async { Ok(self.intake.topic_id().await?) })?;
+        // Asked for after the records were read: ids never come back, so if it is the same now, all of them are that topic's.
+        if topic_id != self.topic_id {
+            self.lost = true;
+            return Err(position::recreated(&self.intake, &self.topic_id, &topic_id));
+        }
+        let Prepared { footer, parquet, dead, ids } = prepared;
         let bytes = parquet.len() as u64;
         match self.store.seal(&footer, parquet, dead).await {
             Ok(()) => {}
@@ -226,8 +240,9 @@ impl<S: Store> Worker<S> {
             name,
             last: Offset(end.0.saturating_sub(1)),
             begin: self.begin,
-            topic_id: self.log.topic_id(self.topic).to_owned(),
+            topic_id: self.topic_id.clone(),
             writer: self.writer.clone(),
+            local: self.intake.is_local(),
         };
         let (records, recent) = (self.read.records.clone(), self.recent.clone());
         let what = || format!("{} partition {}", self.topic, self.partition);
@@ -247,13 +262,16 @@ impl<S: Store> Worker<S> {
                 found.map_err(|source| BatcherError::Lake { doing: "finding the position of", topic, partition, source })?;
             let Some(bytes) = found else { break };
             let (footer, ids) = position::read(name, bytes).await?;
-            position::check_topic(&footer, self.log.topic_id(topic))?;
+            if footer.topic_id != self.topic_id {
+                self.lost = true;
+                return Err(position::recreated(&self.intake, &footer.topic_id, &self.topic_id));
+            }
             tracing::info!(%topic, %partition, first = %name.first, last = %footer.last, writer = footer.writer, "another writer sealed first");
             Arc::make_mut(&mut self.recent).extend(ids);
             self.begin = footer.begin;
             self.move_to(footer.last.next());
         }
-        let start = self.log.range(topic, partition).start;
+        let start = self.intake.range().await?.start;
         if start > self.next {
             return Err(BatcherError::LakeBehind { topic, partition, position: self.next, start });
         }
@@ -274,13 +292,13 @@ impl<S: Store> Worker<S> {
     }
 
     async fn trim(&self) {
-        if let Err(error) = self.log.trim(self.topic, self.partition, self.next).await {
+        if let Err(error) = self.intake.release(self.next).await {
             // The next batch trims again, and what is sealed twice over is only disk space.
             tracing::warn!(error = chain(&error), "sealed records stay in the log");
         }
     }
 
-    fn change_status(&self, change: impl FnOnce(&mut PartitionStatus)) {
+    pub(crate) fn change_status(&self, change: impl FnOnce(&mut PartitionStatus)) {
         let (next, end) = (self.next, self.intake.end());
         self.status.send_modify(|status| {
             if let Some(partition) = status.partitions.get_mut(&(self.topic, self.partition)) {

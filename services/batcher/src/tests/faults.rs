@@ -7,8 +7,8 @@ use std::sync::{
 
 use bytes::Bytes;
 use nocturne_kit::Shutdown;
-use nocturne_lake::{Batches, LakeError};
-use nocturne_wire::{BatchName, Partition, batch::BatchFooter, path};
+use nocturne_lake::LakeError;
+use nocturne_wire::{BatchName, Partition, batch::BatchFooter, epoch::Epoch, path};
 use tokio::sync::Notify;
 
 use super::*;
@@ -48,30 +48,34 @@ impl Faulty {
         Self { lake: lake.clone(), point, kind, left: Arc::new(AtomicU32::new(times)), reached: Arc::default() }
     }
 
-    fn inner(&self) -> Batches {
-        self.lake.batches()
+    fn inner(&self) -> &Lake {
+        &self.lake
     }
 }
 
 impl Store for Faulty {
     async fn names(&self, topic: Topic, partition: Partition) -> Result<Vec<BatchName>, LakeError> {
-        Store::names(&self.inner(), topic, partition).await
+        Store::names(self.inner(), topic, partition).await
     }
 
     async fn find(&self, name: BatchName) -> Result<Option<Bytes>, LakeError> {
-        Store::find(&self.inner(), name).await
+        Store::find(self.inner(), name).await
+    }
+
+    async fn epoch(&self, topic: Topic) -> Result<Option<Epoch>, LakeError> {
+        Store::epoch(self.inner(), topic).await
     }
 
     async fn seal(&self, footer: &BatchFooter, parquet: Bytes, dead: Option<Bytes>) -> Result<(), LakeError> {
         let take = |left: u32| left.checked_sub(1);
         if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err() {
-            return Store::seal(&self.inner(), footer, parquet, dead).await;
+            return Store::seal(self.inner(), footer, parquet, dead).await;
         }
         match (self.point, dead) {
             (Point::AfterDeadLetters, Some(dead)) => {
                 self.lake.create(&path::dead_letters(&footer.name, footer.last), dead).await?;
             }
-            (Point::AfterCommit, dead) => Store::seal(&self.inner(), footer, parquet, dead).await?,
+            (Point::AfterCommit, dead) => Store::seal(self.inner(), footer, parquet, dead).await?,
             (Point::BeforeAnything | Point::AfterDeadLetters, _) => {}
         }
         self.reached.notify_one();
@@ -91,7 +95,7 @@ impl Store for Faulty {
 }
 
 async fn start(log: &LocalLog, store: Faulty) -> (crate::BatcherHandle, Shutdown, tokio::task::JoinHandle<()>) {
-    let workers = Workers::open(settings(), log.clone(), store, "test").await.expect("opens");
+    let workers = Workers::open(settings(), Group::local(log), store, "test").await.expect("opens");
     let (handle, shutdown) = (workers.handle.clone(), Shutdown::new());
     let stop = shutdown.clone();
     (handle, shutdown, tokio::spawn(async move { workers.run(stop).await.expect("ends well") }))

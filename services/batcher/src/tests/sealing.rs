@@ -15,7 +15,7 @@ struct Running {
 
 impl Running {
     async fn start(log: &LocalLog, lake: &Lake, settings: BatcherSettings) -> Self {
-        let batcher = Batcher::open(settings, log.clone(), lake, "test").await.expect("opens");
+        let batcher = Batcher::open(settings, Group::local(log), lake, "test").await.expect("opens");
         let (handle, shutdown) = (batcher.handle(), Shutdown::new());
         let task = tokio::spawn(batcher.run(shutdown.clone()));
         Self { handle, shutdown, task }
@@ -202,9 +202,9 @@ async fn a_log_made_anew_under_old_batches_is_refused_by_name() {
     in_time(running.handle.flush()).await.expect("sealed");
     running.stop().await;
     let other = open_log(second.path(), 1);
-    let refused = Batcher::open(settings(), other, &lake, "test").await.err().expect("another topic");
+    let refused = Batcher::open(settings(), Group::local(&other), &lake, "test").await.err().expect("another topic");
     assert!(matches!(refused, BatcherError::TopicRecreated { .. }));
-    let refused = Batcher::open(settings(), log.clone(), &Lake::memory(), "test").await;
+    let refused = Batcher::open(settings(), Group::local(&log), &Lake::memory(), "test").await;
     assert!(refused.is_ok(), "nothing was trimmed yet, so that a new lake can have it all");
 }
 

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use nocturne_batcher::{Batcher, BatcherError, BatcherHandle};
-use nocturne_bus::LocalLog;
+use nocturne_bus::{Group, LocalLog};
 use nocturne_kit::{Shutdown, SystemClock};
 use nocturne_lake::Lake;
 use nocturne_scheduler::{JobCommand, Scheduler, SchedulerHandle, flush_with};
@@ -40,7 +40,7 @@ pub(crate) async fn open_learning(state: &Path, config: &Config, lake: &Lake, sh
         tracing::warn!(?recovered, "log repaired");
     }
     let writer = format!("nocturne-{}", std::process::id());
-    let batcher = Batcher::open(config.batcher.clone(), log.clone(), lake, &writer).await;
+    let batcher = Batcher::open(config.batcher.clone(), Group::local(&log), lake, &writer).await;
     let batcher = batcher.advise("starting the batcher", "`nocturne lake audit` says what is wrong with the batches")?;
     let handle = batcher.handle();
     let flushing = handle.clone();

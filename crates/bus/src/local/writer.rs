@@ -7,18 +7,19 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use nocturne_wire::{Offset, Partition, Topic};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{
+use super::{
     disk::Disk,
     partition::{PartitionWriter, cost},
     publisher::{AppendError, Position},
-    settings::{Durability, Partitions},
-    stats::{Counters, count},
+    settings::{Durability, OnFull, Partitions},
+    stats::{Counters, Stats, count},
 };
 
 /// Commands that wait for the writer: far above what one machine answers in the time of an `fdatasync`, so that it is full only
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) partitions: Partitions,
     pub(crate) counters: Counters,
     pub(crate) queued_bytes: AtomicU64,
+    /// Whether records keep their keys.
+    pub(crate) keyed: bool,
 }
 
 /// One record on its way in.
@@ -41,6 +44,8 @@ pub(crate) struct Shared {
 pub(crate) struct Append {
     pub(crate) topic: Topic,
     pub(crate) partition: Partition,
+    /// Stands before the payload.
+    pub(crate) prefix: Vec<u8>,
     pub(crate) payload: Bytes,
     pub(crate) done: Option<oneshot::Sender<Result<Position, AppendError>>>,
 }
@@ -63,10 +68,42 @@ pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) segment_bytes: u64,
     pub(crate) max_bytes: u64,
+    pub(crate) on_full: OnFull,
     pub(crate) durability: Durability,
     /// Whether the last write failed: a full disk is reported when it starts and when it ends, not for every record.
     pub(crate) failing: bool,
+    pub(crate) drops: DropReport,
 }
+
+/// Tells of lost records once a minute, however many they are.
+#[derive(Debug, Default)]
+pub(crate) struct DropReport {
+    told: u64,
+    at: Option<Instant>,
+}
+
+impl DropReport {
+    /// How many records were lost since the last time, when it is time to tell.
+    fn due(&mut self, dropped: u64, now: Instant) -> Option<u64> {
+        let new = dropped - self.told;
+        if new == 0 || self.at.is_some_and(|at| now.duration_since(at) < TELL_EVERY) {
+            return None;
+        }
+        (self.told, self.at) = (dropped, Some(now));
+        Some(new)
+    }
+
+    pub(crate) fn report(&mut self, stats: &Stats, now: Instant) {
+        if let Some(new) = self.due(stats.dropped(), now) {
+            tracing::error!(
+                new, queue_full = stats.dropped_busy, log_full = stats.dropped_full, write_failed = stats.dropped_failed,
+                oldest = stats.dropped_oldest, "records were lost; the totals count since the start"
+            );
+        }
+    }
+}
+
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 impl Writer {
     /// Serves commands until the log is closed or nobody can send any more.
@@ -123,12 +160,12 @@ impl Writer {
 
     /// Stages one record; the bytes it takes.
     fn stage(&mut self, append: Append, staged: u64, waiting: &mut Vec<Waiting>) -> u64 {
-        let Append { topic, partition, payload, done } = append;
-        self.shared.queued_bytes.fetch_sub(payload.len() as u64, Ordering::Relaxed);
-        let counters = &self.shared.counters;
-        let bytes = cost(payload.len());
-        if counters.bytes.load(Ordering::Relaxed) + staged + bytes > self.max_bytes {
-            count(&counters.dropped_full, 1);
+        let Append { topic, partition, prefix, payload, done } = append;
+        let length = prefix.len() + payload.len();
+        self.shared.queued_bytes.fetch_sub(length as u64, Ordering::Relaxed);
+        let bytes = cost(length);
+        if !self.has_room(staged + bytes) {
+            count(&self.shared.counters.dropped_full, 1);
             answer(done, Err(AppendError::Full { max_bytes: self.max_bytes }));
             return 0;
         }
@@ -136,9 +173,26 @@ impl Writer {
             answer(done, Err(AppendError::Closed));
             return 0;
         };
-        let offset = writer.stage(&payload);
+        let offset = writer.stage([&prefix, &payload]);
         waiting.push((Position { topic, partition, offset }, done));
         bytes
+    }
+
+    /// Whether `more` bytes may be written; where the oldest records are to make room, they do.
+    fn has_room(&mut self, more: u64) -> bool {
+        let counters = &self.shared.counters;
+        let fits = || counters.bytes.load(Ordering::Relaxed) + more <= self.max_bytes;
+        while !fits() {
+            if self.on_full == OnFull::RefuseNew {
+                return false;
+            }
+            let largest = self.partitions.values_mut().filter(|p| p.oldest().is_some()).max_by_key(|p| p.bytes());
+            let Some((partition, (end, _))) = largest.and_then(|p| p.oldest().map(|oldest| (p, oldest))) else { return false };
+            if partition.trim(end, counters).is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Writes every touched partition, then syncs each, then answers: the first sync often carries the others' metadata with it.
@@ -164,6 +218,7 @@ impl Writer {
         }
         count(&self.shared.counters.commits, 1);
         self.report(failed.values().next());
+        self.drops.report(&self.shared.counters.snapshot(), Instant::now());
         for (position, done) in waiting {
             let Position { topic, partition, .. } = position;
             let result = match failed.get(&(topic, partition)) {
@@ -197,5 +252,21 @@ fn answer(done: Option<oneshot::Sender<Result<Position, AppendError>>>, result: 
     if let Some(done) = done {
         // A client that went away does not wait for its acknowledgement.
         done.send(result).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_told_once_a_minute_and_all_of_them() {
+        let (mut report, begun) = (DropReport::default(), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(report.due(0, at(0)), None);
+        assert_eq!(report.due(3, at(1)), Some(3));
+        assert_eq!(report.due(90, at(30)), None);
+        assert_eq!(report.due(100, at(61)), Some(97));
+        assert_eq!(report.due(100, at(200)), None);
     }
 }

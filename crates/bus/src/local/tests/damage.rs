@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{frame::HEADER_BYTES, segment};
+use crate::local::{frame::HEADER_BYTES, segment};
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let folder = dir.join("interactions/0");

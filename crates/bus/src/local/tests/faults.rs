@@ -12,8 +12,10 @@ use std::{
 use super::*;
 use crate::{
     AppendError,
-    disk::{Disk, Local, Sink},
-    writer::QUEUE_CAPACITY,
+    local::{
+        disk::{Disk, Local, Sink},
+        writer::QUEUE_CAPACITY,
+    },
 };
 
 /// A disk with so much space left, which writes what fits and then fails, as real ones do.
@@ -60,7 +62,7 @@ impl Sink for FailingSink {
 }
 
 fn open_on(dir: &Path, disk: &Failing) -> LocalLog {
-    LocalLog::open_on(dir, &small(), Box::new(disk.clone())).expect("opens")
+    LocalLog::open_on(dir, &small(), false, Box::new(disk.clone())).expect("opens")
 }
 
 async fn refused(log: &LocalLog, payload: &'static str) -> AppendError {
@@ -168,7 +170,7 @@ async fn a_stalled_disk_drops_and_counts_instead_of_waiting() {
     let dir = tempfile::tempdir().expect("a folder");
     let gate = Arc::new(Mutex::new(()));
     let settings = LogSettings { segment_bytes: 1 << 20, max_bytes: 16 << 20, ..small() };
-    let log = LocalLog::open_on(dir.path(), &settings, Box::new(Stalling(gate.clone()))).expect("opens");
+    let log = LocalLog::open_on(dir.path(), &settings, false, Box::new(Stalling(gate.clone()))).expect("opens");
     let publisher = log.publisher();
     let total = 3 * QUEUE_CAPACITY as u64;
     let stalled = gate.lock().expect("not poisoned");

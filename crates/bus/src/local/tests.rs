@@ -9,7 +9,7 @@ use std::{path::Path, time::Duration};
 use bytes::Bytes;
 use nocturne_wire::{Offset, Partition, Topic};
 
-use crate::{Intake, LocalLog, LogSettings, Partitions, Record};
+use crate::{LocalIntake as Intake, LocalLog, LogSettings, Partitions, Record};
 
 /// Long enough for any machine; a test that waits this long has failed.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -41,6 +41,17 @@ impl Default for Partitions {
     }
 }
 
+/// What happens to a record that the log has no room for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// It is refused: what was acknowledged stays.
+    #[default]
+    RefuseNew,
+    /// The oldest records make room for it, acknowledged or not: what is newest is worth most.
+    DropOldest,
+}
+
 /// Settings of the local log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -51,13 +62,15 @@ pub struct LogSettings {
     pub segment_bytes: u64,
     /// Most bytes of all segments together; records beyond it are refused and counted until sealing frees space.
     pub max_bytes: u64,
+    /// What happens to records beyond it. Only a spool may drop its oldest: sealing a log accounts for every offset.
+    pub on_full: OnFull,
     /// When a write counts as done.
     pub durability: Durability,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { partitions: Partitions::default(), segment_bytes: 16 << 20, max_bytes: 4 << 30, durability: Durability::Disk }
+        Self { partitions: Partitions::default(), segment_bytes: 16 << 20, max_bytes: 4 << 30, on_full: OnFull::RefuseNew, durability: Durability::Disk }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use nocturne_wire::Offset;
 use tokio::sync::watch;
 
-use crate::{
+use super::{
     disk::{Disk, Sink},
     frame::{self, framed},
     recovery::Found,
@@ -107,7 +107,7 @@ impl PartitionWriter {
     }
 
     /// Takes a record into the next commit and gives it its offset.
-    pub(crate) fn stage(&mut self, payload: &[u8]) -> Offset {
+    pub(crate) fn stage(&mut self, payload: [&[u8]; 2]) -> Offset {
         let offset = Offset(self.end.0 + self.staged_records);
         frame::encode(offset, payload, &mut self.staged);
         self.staged_records += 1;
@@ -181,6 +181,12 @@ impl PartitionWriter {
         self.end = to;
         self.view.end.send_replace(to);
         Ok(())
+    }
+
+    /// Where the first closed segment ends, and its bytes; `None` when all that is left is the open one.
+    pub(crate) fn oldest(&self) -> Option<(Offset, u64)> {
+        let (_, length) = *self.closed.first()?;
+        Some((self.closed.get(1).map_or(self.first, |(first, _)| *first), length))
     }
 
     /// Deletes the closed segments that are wholly before `before`.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use nocturne_wire::{Offset, Partition, Topic};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{
+use super::{
     frame::MAX_PAYLOAD_BYTES,
     stats::count,
     writer::{Append, Command, Shared},
@@ -95,6 +95,22 @@ pub struct Publisher {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// What stands before the payload of a record whose key is kept: its length (u16, little-endian) and the key.
+fn envelope(key: &[u8]) -> Option<Vec<u8>> {
+    let length = u16::try_from(key.len()).ok()?;
+    let mut prefix = Vec::with_capacity(2 + key.len());
+    prefix.extend_from_slice(&length.to_le_bytes());
+    prefix.extend_from_slice(key);
+    Some(prefix)
+}
+
+/// Takes a record of a log that keeps keys apart: key and payload. `None` when it is not one.
+pub(crate) fn open_envelope(record: &Bytes) -> Option<(Bytes, Bytes)> {
+    let (length, _) = record.split_first_chunk::<2>()?;
+    let end = 2 + usize::from(u16::from_le_bytes(*length));
+    (record.len() >= end).then(|| (record.slice(2..end), record.slice(end..)))
+}
+
 impl Publisher {
     /// Publishes without waiting for durability. Records with the same key keep their order.
     ///
@@ -121,7 +137,9 @@ impl Publisher {
         payload: Bytes,
         done: Option<oneshot::Sender<Result<Position, AppendError>>>,
     ) -> PublishResult {
-        let bytes = payload.len();
+        let prefix = if self.shared.keyed { envelope(key) } else { Some(Vec::new()) };
+        let Some(prefix) = prefix else { return Err(PublishError::TooLarge { bytes: key.len() }) };
+        let bytes = prefix.len() + payload.len();
         if bytes > MAX_PAYLOAD_BYTES {
             return Err(PublishError::TooLarge { bytes });
         }
@@ -132,7 +150,7 @@ impl Publisher {
             return Err(PublishError::Busy);
         }
         let partition = self.partition_of(topic, key);
-        let append = Command::Append(Append { topic, partition, payload, done });
+        let append = Command::Append(Append { topic, partition, prefix, payload, done });
         self.commands.try_send(append).map_err(|refused| {
             self.shared.queued_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
             match refused {

@@ -12,16 +12,16 @@ use std::{
 use nocturne_wire::{Offset, Partition, Topic};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{
+use super::{
     disk::{Disk, Local, sync_folder},
     intake::Intake,
     partition::{PartitionWriter, View},
     publisher::Publisher,
     recovery::{self, Recovered},
-    settings::LogSettings,
-    stats::{Counters, Stats},
+    settings::{LogSettings, OnFull},
+    stats::{Counters, Stats, count},
     topic,
-    writer::{Command, QUEUE_CAPACITY, Shared, Writer},
+    writer::{Command, DropReport, QUEUE_CAPACITY, Shared, Writer},
 };
 
 /// Why the log was not opened.
@@ -93,10 +93,19 @@ impl LocalLog {
     /// # Errors
     /// When the settings contradict themselves or the topics on disk, or a file cannot be made, read or repaired.
     pub fn open(dir: &Path, settings: &LogSettings) -> Result<Self, OpenError> {
-        Self::open_on(dir, settings, Box::new(Local))
+        if settings.on_full == OnFull::DropOldest {
+            let fault = "`on_full = \"drop_oldest\"` is for a spool: a log that is sealed accounts for every record".to_owned();
+            return Err(OpenError::Settings(fault));
+        }
+        Self::open_on(dir, settings, false, Box::new(Local))
     }
 
-    pub(crate) fn open_on(dir: &Path, settings: &LogSettings, disk: Box<dyn Disk>) -> Result<Self, OpenError> {
+    /// Opens a log whose records keep their keys, to be sent on elsewhere.
+    pub(crate) fn open_keyed(dir: &Path, settings: &LogSettings) -> Result<Self, OpenError> {
+        Self::open_on(dir, settings, true, Box::new(Local))
+    }
+
+    pub(crate) fn open_on(dir: &Path, settings: &LogSettings, keyed: bool, disk: Box<dyn Disk>) -> Result<Self, OpenError> {
         if let Some(fault) = settings.fault() {
             return Err(OpenError::Settings(fault));
         }
@@ -104,7 +113,7 @@ impl LocalLog {
         let counters =
             Counters { bytes: AtomicU64::new(opened.writers.values().map(PartitionWriter::bytes).sum()), ..Counters::default() };
         let partitions = settings.partitions;
-        let shared = Arc::new(Shared { partitions, counters, queued_bytes: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { partitions, counters, queued_bytes: AtomicU64::new(0), keyed });
         let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
         let writer = Writer {
             partitions: opened.writers,
@@ -112,8 +121,10 @@ impl LocalLog {
             shared: shared.clone(),
             segment_bytes: settings.segment_bytes,
             max_bytes: settings.max_bytes,
+            on_full: settings.on_full,
             durability: settings.durability,
             failing: false,
+            drops: DropReport::default(),
         };
         thread::Builder::new()
             .name("log-writer".to_owned())
@@ -193,6 +204,26 @@ impl LocalLog {
     /// What opening had to repair.
     pub const fn recovered(&self) -> Recovered {
         self.recovered
+    }
+
+    /// Deletes records that wait in closed segments before `before`, from a thread that is not the runtime's.
+    pub(crate) fn trim_blocking(&self, topic: Topic, partition: Partition, before: Offset) -> Result<(), CommandError> {
+        let (done, answer) = oneshot::channel();
+        let command = Command::Trim { topic, partition, before, done };
+        self.publisher.commands.blocking_send(command).map_err(|_| CommandError::Closed)?;
+        let result = answer.blocking_recv().map_err(|_| CommandError::Closed)?;
+        result.map_err(|source| CommandError::Io { doing: "trimming", topic, partition, source })
+    }
+
+    /// Offset after the oldest segment, when there is a newer one.
+    pub(crate) fn first_segment_end(&self, topic: Topic, partition: Partition) -> Option<Offset> {
+        let view = self.views.get(&(topic, partition))?;
+        view.segment_after(view.start())
+    }
+
+    /// Counts records that were deleted before anybody had taken them on.
+    pub(crate) fn count_dropped(&self, records: u64) {
+        count(&self.publisher.shared.counters.dropped_oldest, records);
     }
 
     /// Counters.

@@ -12,7 +12,7 @@ use std::{
 
 use nocturne_wire::Offset;
 
-use crate::{
+use super::{
     disk::sync_folder,
     frame::{self, Scanner, Step},
     segment,

@@ -16,22 +16,25 @@ pub(crate) const fn framed(payload: usize) -> u64 {
     (HEADER_BYTES + payload) as u64
 }
 
-/// Appends a record to a buffer.
-pub(crate) fn encode(offset: Offset, payload: &[u8], into: &mut Vec<u8>) {
-    debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES, "the publisher refuses larger payloads");
-    let length = payload.len() as u32;
-    into.reserve(HEADER_BYTES + payload.len());
+/// Appends a record to a buffer; its payload is given in two parts, so that a prefix costs no copy of the rest.
+pub(crate) fn encode(offset: Offset, payload: [&[u8]; 2], into: &mut Vec<u8>) {
+    let bytes = payload[0].len() + payload[1].len();
+    debug_assert!(bytes <= MAX_PAYLOAD_BYTES, "the publisher refuses larger payloads");
+    let length = bytes as u32;
+    into.reserve(HEADER_BYTES + bytes);
     into.extend_from_slice(&length.to_le_bytes());
     into.extend_from_slice(&checksum(offset, length, payload).to_le_bytes());
     into.extend_from_slice(&offset.0.to_le_bytes());
-    into.extend_from_slice(payload);
+    into.extend_from_slice(payload[0]);
+    into.extend_from_slice(payload[1]);
 }
 
-fn checksum(offset: Offset, length: u32, payload: &[u8]) -> u32 {
+fn checksum(offset: Offset, length: u32, payload: [&[u8]; 2]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&offset.0.to_le_bytes());
     crc.update(&length.to_le_bytes());
-    crc.update(payload);
+    crc.update(payload[0]);
+    crc.update(payload[1]);
     crc.finalize()
 }
 
@@ -53,7 +56,7 @@ impl Header {
     }
 
     fn fits(&self, payload: &[u8]) -> bool {
-        checksum(self.offset, self.length, payload) == self.crc
+        checksum(self.offset, self.length, [payload, &[]]) == self.crc
     }
 }
 
@@ -120,7 +123,7 @@ impl<R: Read> Scanner<R> {
 /// A record as it stands in a segment.
 pub fn frame(offset: Offset, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
-    encode(offset, payload, &mut bytes);
+    encode(offset, [payload, &[]], &mut bytes);
     bytes
 }
 
@@ -156,7 +159,7 @@ mod tests {
     fn segment(first: u64, payloads: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (n, payload) in payloads.iter().enumerate() {
-            encode(Offset(first + n as u64), payload, &mut bytes);
+            encode(Offset(first + n as u64), [payload, &[]], &mut bytes);
         }
         bytes
     }

@@ -15,6 +15,8 @@ pub struct Stats {
     pub dropped_full: u64,
     /// Records lost to a failed write, for instance to a full disk.
     pub dropped_failed: u64,
+    /// Records deleted, though nobody had taken them on, to make room for newer ones.
+    pub dropped_oldest: u64,
     /// Bytes in segments now.
     pub bytes: u64,
 }
@@ -26,7 +28,15 @@ pub(crate) struct Counters {
     pub(crate) dropped_busy: AtomicU64,
     pub(crate) dropped_full: AtomicU64,
     pub(crate) dropped_failed: AtomicU64,
+    pub(crate) dropped_oldest: AtomicU64,
     pub(crate) bytes: AtomicU64,
+}
+
+impl Stats {
+    /// Records that were lost, for whatever reason.
+    pub const fn dropped(&self) -> u64 {
+        self.dropped_busy + self.dropped_full + self.dropped_failed + self.dropped_oldest
+    }
 }
 
 impl Counters {
@@ -38,6 +48,7 @@ impl Counters {
             dropped_busy: read(&self.dropped_busy),
             dropped_full: read(&self.dropped_full),
             dropped_failed: read(&self.dropped_failed),
+            dropped_oldest: read(&self.dropped_oldest),
             bytes: read(&self.bytes),
         }
     }

@@ -13,7 +13,7 @@ use nocturne_wire::Topic;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::disk::sync_folder;
+use super::disk::sync_folder;
 
 /// What `topic.json` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,20 @@
+//! Kafka as the transport: librdkafka behind the same types as the local log.
+
+pub(crate) mod admin;
+pub(crate) mod client;
+pub(crate) mod group;
+pub(crate) mod intake;
+pub(crate) mod producer;
+pub(crate) mod settings;
+mod token;
+mod topic_id;
+pub(crate) mod window;
+
+pub use self::{
+    admin::create_topics,
+    client::{KafkaError, PASSWORD_VARIABLE},
+    settings::{
+        Assignment, Codec, ConsumerSettings, CreateSettings, KafkaSettings, Mechanism, ProducerSettings, Protocol, SecuritySettings,
+        TopicNames,
+    },
+};
