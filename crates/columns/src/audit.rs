@@ -7,17 +7,14 @@
 
 mod report;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use bytes::Bytes;
 use nocturne_wire::{BatchName, NightId, Offset, Partition, Topic, batch::BatchFooter, path, plan::PlannedBatch};
 
 pub use self::report::{AuditReport, Fault, PartitionAudit};
-use crate::{ColumnsError, dead_letters, open_batch, rows::Columns, schema::OFFSET};
+use crate::{ColumnsError, IdHash, dead_letters, open_batch, rows::Columns, schema::OFFSET};
 
 /// Audits the objects of a lake, given as path and bytes in any order; those outside the audited folders are ignored. `read` are the batches that nights were
 /// planned over: a batch at the end of a partition is missed by nobody else.
@@ -39,8 +36,8 @@ pub fn audit(
 struct Audit {
     sealed: BTreeMap<(Topic, Partition), BTreeMap<Offset, BatchFooter>>,
     letters: BTreeMap<BatchName, Vec<(Offset, u64)>>,
-    /// Every id seen, as 128 bits of hash: a month of ids fits memory, and two different ids meet once in 10^38.
-    ids: HashMap<(Topic, u128), BatchName>,
+    /// Every id seen: as hashes, a month of ids fits memory.
+    ids: HashMap<(Topic, IdHash), BatchName>,
     faults: Vec<Fault>,
 }
 
@@ -83,7 +80,7 @@ impl Audit {
 
     fn count_ids(&mut self, name: &BatchName, ids: &StringArray) {
         for id in ids.iter().flatten() {
-            if let Some(before) = self.ids.insert((name.topic, hash(id)), *name) {
+            if let Some(before) = self.ids.insert((name.topic, IdHash::of(id)), *name) {
                 let (first, second) = (path::batch(&before), path::batch(name));
                 self.faults.push(Fault::DuplicateId { id: id.to_owned(), first, second });
             }
@@ -191,15 +188,6 @@ fn check_rows(footer: &BatchFooter, rows: &RecordBatch) -> Result<StringArray, S
         return Err("its rows' offsets do not grow within its range".to_owned());
     }
     columns.get::<StringArray>("id").map_err(text).cloned()
-}
-
-fn hash(id: &str) -> u128 {
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        (salt, id).hash(&mut hasher);
-        hasher.finish()
-    };
-    u128::from(half(0)) << 64 | u128::from(half(1))
 }
 
 /// An error with its causes in one line: the report is read where no cause can be asked for.

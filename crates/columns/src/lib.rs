@@ -29,11 +29,11 @@ pub use audit::{AuditReport, Fault, PartitionAudit, audit};
 pub use bytes::Bytes;
 pub use curate::{Curated, CuratedRow, Resources, curate, curated_rows, read_curated, write_curated};
 pub use dead_letters::{DeadLetter, read_dead_letters, seal_dead_letters};
-pub use decode::{Decoded, decode, feedback_from_avro, interactions_from_avro};
+pub use decode::{Decoded, IdHash, decode, feedback_from_avro, interactions_from_avro};
 pub use error::ColumnsError;
 pub use late::{take_rows, unmatched};
 pub use metrics::{MetricRow, read_metrics, write_metrics};
-pub use rows::{feedback, interactions};
+pub use rows::{feedback, id_hashes, interactions};
 pub use seal::{open_batch, read_batch, read_footer, seal};
 
 /// This crate's outcome.

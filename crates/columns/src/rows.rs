@@ -18,7 +18,7 @@ use nocturne_wire::{
 };
 use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as SymbolError};
 
-use crate::{ColumnsError, Result};
+use crate::{ColumnsError, IdHash, Result};
 
 const WHAT: &str = "table of records";
 
@@ -120,6 +120,15 @@ impl<'a> Messages<'a> {
             .map(|item| Ok(Message { role: symbol(&self.roles, item)?, content: self.contents.value(item).to_owned() }))
             .collect()
     }
+}
+
+/// The ids of a batch's rows, in their order.
+///
+/// # Errors
+/// [`ColumnsError::Damaged`] when there is no such column.
+pub fn id_hashes(batch: &RecordBatch) -> Result<Vec<IdHash>> {
+    let columns = Columns::of(WHAT, batch);
+    Ok(columns.get::<StringArray>("id")?.iter().flatten().map(IdHash::of).collect())
 }
 
 /// The interactions of a batch or of a curated table, row by row.

@@ -1,6 +1,6 @@
 //! The handle: locations, and objects by their path.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -11,7 +11,7 @@ use object_store::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Bases, Batches, Epochs, Generations, LakeError, Ledger, Nights, Result, local};
+use crate::{Bases, Batches, Epochs, Generations, LakeError, Ledger, Nights, Result, local, remote};
 
 const MEMORY: &str = "memory://";
 const FILE: &str = "file://";
@@ -41,20 +41,31 @@ struct LocalRoot {
 }
 
 impl Lake {
-    /// Opens the lake at a directory (created when absent), a `file://` URL, or a fresh one at `memory://`.
+    /// Opens the lake at a directory (created when absent), a `file://` URL, a fresh one at `memory://`, or one in a bucket: `s3://bucket/folder`,
+    /// `gs://bucket/folder`, `az://container/folder`. Endpoint and credentials come from the environment, under the names that the stores' own
+    /// tools use (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME` …).
     ///
     /// # Errors
     /// When the location has another scheme, or the directory can be neither found nor created.
     pub fn open(location: &str) -> Result<Self> {
+        Self::open_with(location, &BTreeMap::new())
+    }
+
+    /// [`Lake::open`] with options of the store, such as `aws_endpoint_url`; they win over the environment.
+    ///
+    /// # Errors
+    /// As [`Lake::open`], and when an option is unknown.
+    pub fn open_with(location: &str, options: &BTreeMap<String, String>) -> Result<Self> {
         if location == MEMORY {
             return Ok(Self::memory());
         }
         let folder = location.strip_prefix(FILE).unwrap_or(location);
-        if folder.is_empty() || folder.contains("://") {
-            return Err(LakeError::refused(
-                format!("lake location `{location}`"),
-                "it is not a directory, a file:// URL or memory://",
-            ));
+        if folder.contains("://") {
+            let store = remote::open(location, options)?;
+            return Ok(Self { store, root: None, location: location.trim_end_matches('/').into() });
+        }
+        if folder.is_empty() {
+            return Err(LakeError::refused(format!("lake location `{location}`"), "it names no directory"));
         }
         let failed = |source| LakeError::Unavailable { action: "opening", path: location.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
@@ -81,13 +92,13 @@ impl Lake {
     ///
     /// # Errors
     /// When the location does not end like a plan's, or the plan cannot be read.
-    pub async fn open_plan(location: &str) -> Result<(Self, NightPlan)> {
+    pub async fn open_plan(location: &str, options: &BTreeMap<String, String>) -> Result<(Self, NightPlan)> {
         let refused = || LakeError::refused(format!("plan location `{location}`"), "it does not end in nights/<night>/plan.json");
         let rest = location.strip_suffix("/plan.json").ok_or_else(refused)?;
         let (rest, night) = rest.rsplit_once('/').ok_or_else(refused)?;
         let lake = rest.strip_suffix(path::NIGHTS).and_then(|lake| lake.strip_suffix('/')).ok_or_else(refused)?;
         let night = NightId::parse(night).map_err(|_| refused())?;
-        let lake = Self::open(lake)?;
+        let lake = Self::open_with(lake, options)?;
         let plan = lake.nights().plan(&night).await?;
         Ok((lake, plan))
     }

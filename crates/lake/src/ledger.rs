@@ -135,7 +135,12 @@ impl Ledger {
                     tracing::info!(channel = %self.channel, sequence = entry.sequence, generation = %entry.generation, "ledger moved");
                     return Ok(entry);
                 }
-                Err(lost) if lost.is_already_exists() => {}
+                // The answer to the first attempt may have been lost on its way, and the store's client tried again.
+                Err(lost) if lost.is_already_exists() => {
+                    if self.entry(entry.sequence).await? == entry {
+                        return Ok(entry);
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }

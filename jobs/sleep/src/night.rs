@@ -1,6 +1,9 @@
 //! One night from its plan to its report.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use nocturne_columns::{CuratedRow, write_metrics};
@@ -40,13 +43,13 @@ pub enum Ended {
     Failed,
 }
 
-/// Runs the night of a plan and writes its report.
+/// Runs the night of a plan and writes its report. Options are those of the store that holds the lake, beyond what the environment says.
 ///
 /// # Errors
 /// When the plan cannot be read or the report cannot be written; everything else is told in the report.
-pub async fn run(plan_location: &str) -> Result<Ended, SleepError> {
+pub async fn run(plan_location: &str, store_options: &BTreeMap<String, String>) -> Result<Ended, SleepError> {
     let (lake, plan) =
-        Lake::open_plan(plan_location).await.map_err(|source| SleepError::Lake { doing: "read the night's plan", source })?;
+        Lake::open_plan(plan_location, store_options).await.map_err(|source| SleepError::Lake { doing: "read the night's plan", source })?;
     let started = Timestamp::now();
     let (recorder, events) = Recorder::start(lake.clone(), plan.night.clone());
     let mut report = blank(&plan, started);

@@ -7,11 +7,13 @@
 //! edit of a schema fails a test instead of becoming a silent second version.
 
 mod binary;
+mod check;
 mod feedback;
 mod interaction;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Checked, check, peek_time};
 pub use feedback::{decode_feedback, encode_feedback};
 pub use interaction::{decode_interaction, encode_interaction};
 use jiff::Timestamp;

@@ -39,7 +39,9 @@ fn check(what: &'static str, text: &str) -> Result<(), IdError> {
     if text.len() > MAX_ID_BYTES {
         return Err(IdError::TooLong { what, bytes: text.len() });
     }
-    if text.chars().any(char::is_control) {
+    // Nearly every id is ASCII, whose control characters are single bytes.
+    let control = if text.is_ascii() { text.bytes().any(|b| b.is_ascii_control()) } else { text.chars().any(char::is_control) };
+    if control {
         return Err(IdError::Control { what });
     }
     Ok(())
@@ -61,6 +63,14 @@ macro_rules! text_id {
                 let text = text.into();
                 check($what, &text)?;
                 Ok(Self(text))
+            }
+
+            /// Whether a text is such an identifier.
+            ///
+            /// # Errors
+            /// As [`Self::parse`].
+            pub fn check(text: &str) -> Result<(), IdError> {
+                check($what, text)
             }
 
             /// The identifier's text.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
+    thread,
 };
 
 use nocturne_bus::{Change, Group, Intake, Revoked};
@@ -10,7 +11,7 @@ use nocturne_kit::{Shutdown, telemetry::chain};
 use nocturne_lake::Lake;
 use nocturne_wire::{Offset, Partition, Topic};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -66,6 +67,7 @@ pub(crate) struct Workers<S> {
     store: S,
     writer: String,
     buffered: Arc<AtomicU64>,
+    encoders: Arc<Semaphore>,
     status: watch::Sender<BatcherStatus>,
     ready: Vec<Worker<S>>,
     pub(crate) handle: BatcherHandle,
@@ -88,6 +90,7 @@ impl<S: Store> Workers<S> {
             store,
             writer: writer.to_owned(),
             buffered: Arc::default(),
+            encoders: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from))),
             status,
             ready: Vec::new(),
             handle,
@@ -123,6 +126,7 @@ impl<S: Store> Workers<S> {
             lost: true,
             recent: Arc::new(RecentIds::new(0)),
             share: Share::new(self.buffered.clone(), self.settings.buffered_bytes),
+            encoders: self.encoders.clone(),
             flushes,
             status: self.status.clone(),
             read: Read::nothing(),

@@ -15,6 +15,9 @@ pub struct Accumulated {
     pub first_at: Duration,
     /// When the newest was read.
     pub newest_at: Duration,
+    /// How far the records' own times go on from the first one's. One that is older than the first does not count: late records must not
+    /// make small batches.
+    pub span: Duration,
 }
 
 /// What else a decision depends on.
@@ -39,6 +42,8 @@ pub enum Reason {
     Records,
     /// All partitions together hold too much.
     Budget,
+    /// Its records' own times are far apart.
+    RecordTime,
     /// Its first record is old.
     Age,
     /// Nothing more came for a while.
@@ -53,6 +58,7 @@ impl Reason {
             Self::Bytes => "bytes",
             Self::Records => "records",
             Self::Budget => "budget",
+            Self::RecordTime => "record_time",
             Self::Age => "age",
             Self::Idle => "idle",
         }
@@ -70,6 +76,9 @@ pub enum Decision {
     Seal(Reason),
 }
 
+/// A batch is ended for its records' times only when it is at least this part of a full one.
+const WORTH: u64 = 16;
+
 /// Decides whether to seal.
 pub fn decide(accumulated: &Accumulated, now: &Now, settings: &SealSettings) -> Decision {
     if accumulated.records == 0 {
@@ -77,11 +86,14 @@ pub fn decide(accumulated: &Accumulated, now: &Now, settings: &SealSettings) -> 
     }
     let old_at = accumulated.first_at + settings.age();
     let idle_at = accumulated.newest_at + settings.idle();
+    // A clock that jumps makes one batch end early, not every one: a batch that is split by time is worth having.
+    let worth = accumulated.records >= settings.records / WORTH || accumulated.bytes >= settings.bytes / WORTH;
     let reasons = [
         (accumulated.bytes >= settings.bytes, Reason::Bytes),
         (accumulated.records >= settings.records, Reason::Records),
         (now.flush, Reason::Flush),
         (now.over_budget, Reason::Budget),
+        (worth && settings.span_seconds > 0 && accumulated.span >= settings.span(), Reason::RecordTime),
         (now.time >= old_at, Reason::Age),
         (now.time >= idle_at, Reason::Idle),
     ];
@@ -98,12 +110,12 @@ mod tests {
     use super::*;
 
     fn settings() -> SealSettings {
-        SealSettings { bytes: 1000, records: 10, age_seconds: 30, idle_seconds: 2 }
+        SealSettings { bytes: 1000, records: 10, age_seconds: 30, idle_seconds: 2, span_seconds: 3600 }
     }
 
     fn read(records: u64, bytes: u64) -> Accumulated {
         let (first_at, newest_at) = (Duration::from_secs(100), Duration::from_secs(110));
-        Accumulated { records, bytes, first_at, newest_at }
+        Accumulated { records, bytes, first_at, newest_at, span: Duration::ZERO }
     }
 
     fn at(seconds: u64) -> Now {
@@ -129,6 +141,16 @@ mod tests {
     }
 
     #[test]
+    fn times_of_records_end_a_batch_that_is_worth_it() {
+        let far = |records| Accumulated { span: Duration::from_secs(3600), ..read(records, 1) };
+        assert_eq!(decide(&far(2), &at(110), &settings()), Decision::Seal(Reason::RecordTime));
+        let large = SealSettings { records: 1000, bytes: 1 << 20, ..settings() };
+        assert_eq!(decide(&far(10), &at(110), &large), Decision::WaitUntil(Duration::from_secs(112)));
+        assert_eq!(decide(&far(63), &at(110), &large), Decision::Seal(Reason::RecordTime));
+        assert!(matches!(decide(&far(63), &at(110), &SealSettings { span_seconds: 0, ..large }), Decision::WaitUntil(_)));
+    }
+
+    #[test]
     fn nothing_read_is_never_sealed_even_for_a_flush() {
         let now = Now { flush: true, over_budget: true, ..at(1000) };
         assert_eq!(decide(&Accumulated::default(), &now, &settings()), Decision::WaitForRecord);
@@ -148,7 +170,7 @@ mod tests {
         ) {
             let first_at = Duration::from_secs(first);
             let newest_at = first_at + Duration::from_secs(more);
-            let accumulated = Accumulated { records, bytes, first_at, newest_at };
+            let accumulated = Accumulated { records, bytes, first_at, newest_at, span: Duration::ZERO };
             let time = newest_at + Duration::from_secs(later);
             match decide(&accumulated, &Now { time, ..Now::default() }, &settings()) {
                 Decision::WaitUntil(end) => {

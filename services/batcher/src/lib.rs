@@ -35,7 +35,7 @@ pub use decide::{Accumulated, Decision, Now, Reason, decide};
 pub use error::BatcherError;
 pub use handle::{BatcherHandle, FlushError, SealedTo};
 pub use settings::{BatcherSettings, SealSettings};
-pub use status::{BatcherStatus, PartitionStatus};
+pub use status::{BatcherStatus, PartitionStatus, Spent};
 
 #[cfg(test)]
 mod tests;

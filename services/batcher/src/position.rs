@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use nocturne_bus::Intake;
+use nocturne_columns::IdHash;
 use nocturne_wire::{
-    BatchName, InteractionId, Offset,
+    BatchName, Offset,
     batch::BatchFooter,
     epoch::{Epoch, EpochStart},
 };
@@ -79,7 +80,7 @@ pub(crate) fn recreated(intake: &Intake, lake: &str, log: &str) -> BatcherError 
 }
 
 /// Reads a batch on a blocking thread.
-pub(crate) async fn read(name: BatchName, bytes: Bytes) -> Result<(BatchFooter, Vec<InteractionId>), BatcherError> {
+pub(crate) async fn read(name: BatchName, bytes: Bytes) -> Result<(BatchFooter, Vec<IdHash>), BatcherError> {
     let read = tokio::task::spawn_blocking(move || prepare::contents(&name, &bytes)).await;
     read.map_err(|source| BatcherError::Panicked { what: format!("{} partition {}", name.topic, name.partition), source })?
         .map_err(|source| BatcherError::Batch { name, source })

@@ -1,9 +1,11 @@
 //! From records to the bytes of a batch, and back to ids. No I/O: it runs on a blocking thread.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use nocturne_bus::Record;
-use nocturne_columns::{ColumnsError, DeadLetter, decode, feedback, interactions, open_batch, seal, seal_dead_letters};
-use nocturne_wire::{BatchName, InteractionId, Offset, Topic, avro, batch::BatchFooter};
+use nocturne_columns::{ColumnsError, DeadLetter, IdHash, decode, id_hashes, open_batch, seal, seal_dead_letters};
+use nocturne_wire::{BatchName, Offset, avro, batch::BatchFooter};
 
 use crate::recent::RecentIds;
 
@@ -31,14 +33,18 @@ pub(crate) struct Prepared {
     pub(crate) footer: BatchFooter,
     pub(crate) parquet: Bytes,
     pub(crate) dead: Option<Bytes>,
-    pub(crate) ids: Vec<InteractionId>,
+    pub(crate) ids: Vec<IdHash>,
+    pub(crate) decode: Duration,
+    pub(crate) encode: Duration,
 }
 
 /// Decodes, drops duplicates and encodes.
 pub(crate) fn prepare(range: Range, records: &[Record], recent: &RecentIds) -> Result<Prepared, ColumnsError> {
     let Range { name, last, begin, topic_id, writer, local } = range;
     let raw: Vec<(Offset, &[u8])> = records.iter().map(|record| (record.offset, record.payload.as_ref())).collect();
+    let begun = Instant::now();
     let decoded = decode(name.topic, &raw, Some(recent.set()))?;
+    let decode = begun.elapsed();
     let mut dead = decoded.dead;
     dead.extend(lost(name.first, last, records, if local { LOST } else { NOT_A_RECORD }));
     dead.sort_by_key(|letter| letter.offset);
@@ -55,7 +61,7 @@ pub(crate) fn prepare(range: Range, records: &[Record], recent: &RecentIds) -> R
     };
     let parquet = seal(&decoded.batch, &footer)?;
     let dead = if dead.is_empty() { None } else { Some(seal_dead_letters(&dead, &footer)?) };
-    Ok(Prepared { footer, parquet, dead, ids: decoded.ids })
+    Ok(Prepared { footer, parquet, dead, ids: decoded.ids, decode, encode: begun.elapsed() - decode })
 }
 
 /// A dead letter for every offset of the range that has no record.
@@ -74,13 +80,9 @@ fn lost(first: Offset, last: Offset, records: &[Record], reason: &str) -> Vec<De
 }
 
 /// What a sealed batch says about itself, and the ids in it, in order.
-pub(crate) fn contents(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, Vec<InteractionId>), ColumnsError> {
+pub(crate) fn contents(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, Vec<IdHash>), ColumnsError> {
     let (footer, rows) = open_batch(name, bytes)?;
-    let ids = match name.topic {
-        Topic::Interactions => interactions(&rows)?.into_iter().map(|record| record.id).collect(),
-        Topic::Feedback => feedback(&rows)?.into_iter().map(|record| record.id).collect(),
-    };
-    Ok((footer, ids))
+    Ok((footer, id_hashes(&rows)?))
 }
 
 #[cfg(test)]

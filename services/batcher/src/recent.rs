@@ -2,12 +2,12 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use nocturne_wire::InteractionId;
+use nocturne_columns::IdHash;
 
 #[derive(Debug, Clone)]
 pub(crate) struct RecentIds {
-    order: VecDeque<InteractionId>,
-    set: HashSet<InteractionId>,
+    order: VecDeque<IdHash>,
+    set: HashSet<IdHash>,
     capacity: usize,
 }
 
@@ -16,7 +16,7 @@ impl RecentIds {
         Self { order: VecDeque::new(), set: HashSet::new(), capacity }
     }
 
-    pub(crate) const fn set(&self) -> &HashSet<InteractionId> {
+    pub(crate) const fn set(&self) -> &HashSet<IdHash> {
         &self.set
     }
 
@@ -25,9 +25,9 @@ impl RecentIds {
     }
 
     /// Remembers ids that are newer than all others.
-    pub(crate) fn extend(&mut self, ids: impl IntoIterator<Item = InteractionId>) {
+    pub(crate) fn extend(&mut self, ids: impl IntoIterator<Item = IdHash>) {
         for id in ids {
-            if self.set.insert(id.clone()) {
+            if self.set.insert(id) {
                 self.order.push_back(id);
             }
             while self.order.len() > self.capacity {
@@ -39,12 +39,12 @@ impl RecentIds {
     }
 
     /// Remembers ids that are older than all others, the newest last, as far as there is room.
-    pub(crate) fn extend_older(&mut self, ids: impl DoubleEndedIterator<Item = InteractionId>) {
+    pub(crate) fn extend_older(&mut self, ids: impl DoubleEndedIterator<Item = IdHash>) {
         for id in ids.rev() {
             if self.is_full() {
                 return;
             }
-            if self.set.insert(id.clone()) {
+            if self.set.insert(id) {
                 self.order.push_front(id);
             }
         }
@@ -55,8 +55,8 @@ impl RecentIds {
 mod tests {
     use super::*;
 
-    fn id(n: u32) -> InteractionId {
-        InteractionId::parse(format!("p-1-{n}")).expect("valid")
+    fn id(n: u32) -> IdHash {
+        IdHash::of(&format!("p-1-{n}"))
     }
 
     fn held(recent: &RecentIds) -> Vec<u32> {

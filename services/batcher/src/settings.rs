@@ -16,17 +16,23 @@ pub struct SealSettings {
     pub age_seconds: u64,
     /// Seconds without a new record.
     pub idle_seconds: u64,
+    /// Seconds between the times of the first and the newest record, so that batches of a backlog do not mix days; 0 for any.
+    pub span_seconds: u64,
 }
 
 impl Default for SealSettings {
     fn default() -> Self {
-        Self { bytes: 4 << 20, records: 5_000, age_seconds: 60, idle_seconds: 10 }
+        Self { bytes: 16 << 20, records: 100_000, age_seconds: 60, idle_seconds: 10, span_seconds: 6 * 3600 }
     }
 }
 
 impl SealSettings {
     pub(crate) const fn age(&self) -> Duration {
         Duration::from_secs(self.age_seconds)
+    }
+
+    pub(crate) const fn span(&self) -> Duration {
+        Duration::from_secs(self.span_seconds)
     }
 
     pub(crate) const fn idle(&self) -> Duration {

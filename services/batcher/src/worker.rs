@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use nocturne_bus::{Intake, Record};
+use nocturne_bus::{Intake, ReadError, Record};
 use nocturne_kit::{Shutdown, retry::Backoff, telemetry::chain};
 use nocturne_lake::LakeError;
-use nocturne_wire::{BatchName, Offset, Partition, Topic};
+use nocturne_wire::{BatchName, Offset, Partition, Topic, avro};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     time::{Duration, Instant},
 };
 
 use crate::{
-    Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason,
+    Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent,
     budget::Share,
     decide,
     handle::Flush,
@@ -44,6 +44,7 @@ pub(crate) struct Worker<S> {
     pub(crate) log_end_at_opening: Option<Offset>,
     pub(crate) recent: Arc<RecentIds>,
     pub(crate) share: Share,
+    pub(crate) encoders: Arc<Semaphore>,
     pub(crate) flushes: mpsc::Receiver<Flush>,
     pub(crate) status: watch::Sender<BatcherStatus>,
     pub(crate) read: Read,
@@ -56,6 +57,10 @@ pub(crate) struct Read {
     epoch: Instant,
     first_at: Duration,
     newest_at: Duration,
+    /// Times of the first record and of the newest one, microseconds since 1970.
+    times: Option<(i64, i64)>,
+    /// Time that reading took.
+    took: Duration,
     /// Flushes that are not answered yet.
     pending: Vec<Flush>,
 }
@@ -67,7 +72,23 @@ impl Read {
             epoch: Instant::now(),
             first_at: Duration::ZERO,
             newest_at: Duration::ZERO,
+            times: None,
+            took: Duration::ZERO,
             pending: Vec::new(),
+        }
+    }
+}
+
+impl Read {
+    fn span(&self) -> Duration {
+        let micros = self.times.map_or(0, |(first, newest)| newest.saturating_sub(first));
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    fn note_times(&mut self, records: &[Record]) {
+        for time in records.iter().filter_map(|record| avro::peek_time(&record.payload)) {
+            let (first, newest) = self.times.unwrap_or((time, time));
+            self.times = Some((first, newest.max(time)));
         }
     }
 }
@@ -83,6 +104,10 @@ impl<S: Store> Worker<S> {
                 failures = 0;
                 continue;
             };
+            if let BatcherError::Read(ReadError::Revoked { .. }) = error {
+                tracing::debug!(topic = %self.topic, partition = %self.partition, "the partition is another process's now");
+                return;
+            }
             failures += 1;
             self.report(error, failures);
             let wait = Backoff::ENDLESS.delay(failures).unwrap_or(LONG);
@@ -153,6 +178,7 @@ impl<S: Store> Worker<S> {
             bytes: self.share.used(),
             first_at: self.read.first_at,
             newest_at: self.read.newest_at,
+            span: self.read.span(),
         }
     }
 
@@ -179,11 +205,14 @@ impl<S: Store> Worker<S> {
         let before = self.accumulated();
         let room_records = self.settings.seal.records.saturating_sub(before.records);
         let room_bytes = self.settings.seal.bytes.saturating_sub(before.bytes);
+        let begun = Instant::now();
         let more = match self.intake.poll(room_records as usize, room_bytes).await {
             Ok(more) => more,
             Err(error) if error.is_trimmed() => return self.catch_up().await,
             Err(error) => return Err(error.into()),
         };
+        self.read.took += begun.elapsed();
+        self.read.note_times(&more);
         let bytes: u64 = more.iter().map(|record| record.payload.len() as u64).sum();
         Arc::make_mut(&mut self.read.records).extend(more);
         self.share.set(before.bytes + bytes);
@@ -207,8 +236,9 @@ impl<S: Store> Worker<S> {
             self.lost = true;
             return Err(position::recreated(&self.intake, &self.topic_id, &topic_id));
         }
-        let Prepared { footer, parquet, dead, ids } = prepared;
+        let Prepared { footer, parquet, dead, ids, decode, encode } = prepared;
         let bytes = parquet.len() as u64;
+        let begun = Instant::now();
         match self.store.seal(&footer, parquet, dead).await {
             Ok(()) => {}
             Err(LakeError::AlreadyExists { .. }) => return self.catch_up().await,
@@ -218,6 +248,7 @@ impl<S: Store> Worker<S> {
             %topic, %partition, first = %name.first, last = %footer.last, rows = footer.rows, dead = footer.dead,
             duplicates = footer.duplicates, bytes, reason = reason.as_str(), "batch sealed"
         );
+        let spent = Spent { read: std::mem::take(&mut self.read.took), decode, encode, put: begun.elapsed() };
         let record_bytes = self.share.used();
         Arc::make_mut(&mut self.recent).extend(ids);
         self.move_to(end);
@@ -228,6 +259,7 @@ impl<S: Store> Worker<S> {
             status.duplicates += footer.duplicates;
             status.record_bytes += record_bytes;
             status.batch_bytes += bytes;
+            status.spent += spent;
             status.error = None;
         });
         self.trim().await;
@@ -244,10 +276,13 @@ impl<S: Store> Worker<S> {
             writer: self.writer.clone(),
             local: self.intake.is_local(),
         };
+        // As many at a time as there are cores: more would only take memory.
+        let permit = self.encoders.acquire().await;
         let (records, recent) = (self.read.records.clone(), self.recent.clone());
         let what = || format!("{} partition {}", self.topic, self.partition);
-        tokio::task::spawn_blocking(move || prepare::prepare(range, &records, &recent))
-            .await
+        let prepared = tokio::task::spawn_blocking(move || prepare::prepare(range, &records, &recent)).await;
+        drop(permit);
+        prepared
             .map_err(|source| BatcherError::Panicked { what: what(), source })?
             .map_err(|source| BatcherError::Encode { name, source })
     }
@@ -286,6 +321,9 @@ impl<S: Store> Worker<S> {
         records.retain(|record| record.offset >= next);
         let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
         self.share.set(bytes);
+        self.read.times = None;
+        let read = self.read.records.clone();
+        self.read.note_times(&read);
         if self.intake.next() < next {
             self.intake.seek(next);
         }

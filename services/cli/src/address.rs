@@ -22,10 +22,10 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Address {
     /// Its process.
     pub(crate) pid: u32,
-    /// The OpenAI-compatible API.
-    pub(crate) api: SocketAddr,
+    /// The OpenAI-compatible API, where the process has one.
+    pub(crate) api: Option<SocketAddr>,
     /// Generations: what serves, and the nudge to read the ledger.
-    pub(crate) admin: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
     /// Nights and the batcher.
     pub(crate) control: SocketAddr,
 }
@@ -92,7 +92,7 @@ mod tests {
         let state = StateDir::take(folder.path()).expect("free");
         assert_eq!(running(folder.path()).await.expect("readable"), None);
         let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address");
-        let address = Address { pid: 1, api: closed, admin: closed, control: closed };
+        let address = Address { pid: 1, api: Some(closed), admin: Some(closed), control: closed };
         let published = Published::write(&state, &address).expect("written");
         assert_eq!(running(folder.path()).await.expect("readable"), None);
         drop(published);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     address::{Address, url},
+    api::replica,
     failure::{Advise, refused},
 };
 
@@ -40,47 +41,74 @@ pub(crate) struct ControlError {
     pub(crate) hint: String,
 }
 
-/// A client of one server.
+/// A client of one server, or of the processes that make up one.
 #[derive(Debug, Clone)]
 pub(crate) struct Admin {
     http: reqwest::Client,
-    admin: SocketAddr,
-    control: SocketAddr,
+    /// Those that serve.
+    replicas: Vec<SocketAddr>,
+    /// The one that runs nights.
+    nights: SocketAddr,
+    /// Those that seal.
+    batchers: Vec<SocketAddr>,
 }
 
 impl Admin {
     pub(crate) fn new(address: &Address) -> anyhow::Result<Self> {
+        Self::of(address.admin.into_iter().collect(), address.control, vec![address.control])
+    }
+
+    /// A client of several processes.
+    pub(crate) fn of(replicas: Vec<SocketAddr>, nights: SocketAddr, batchers: Vec<SocketAddr>) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().build().context("setting up the HTTP client")?;
-        Ok(Self { http, admin: address.admin, control: address.control })
+        Ok(Self { http, replicas, nights, batchers })
+    }
+
+    /// Which generation serves a session.
+    pub(crate) async fn generation_of(&self, session: &str) -> anyhow::Result<GenerationStatus> {
+        let replica = self.replicas.get(replica(session, self.replicas.len()));
+        let replica = replica.ok_or_else(|| refused("asking which generation serves", "no process that serves runs here"))?;
+        read(self.http.get(url(*replica, "/admin/generation")), "asking the server which generation serves").await
     }
 
     /// Which generation serves.
     pub(crate) async fn generation(&self) -> anyhow::Result<GenerationStatus> {
-        read(self.http.get(url(self.admin, "/admin/generation")), "asking the server which generation serves").await
+        self.generation_of("").await
     }
 
-    /// Has the ledger read now; answers when what it says is served or refused.
+    /// Has every replica read the ledger now; answers when what it says is served or refused, with the status of one that refused, if one did.
     pub(crate) async fn nudge(&self) -> anyhow::Result<GenerationStatus> {
-        read(self.http.post(url(self.admin, "/admin/nudge")), "asking the server to read the ledger").await
+        let mut told: Option<GenerationStatus> = None;
+        for replica in &self.replicas {
+            let request = self.http.post(url(*replica, "/admin/nudge"));
+            let status: GenerationStatus = read(request, "asking the server to read the ledger").await?;
+            if told.as_ref().is_none_or(|before| status.serving.number() < before.serving.number()) {
+                told = Some(status);
+            }
+        }
+        told.ok_or_else(|| refused("asking the server to read the ledger", "no process that serves runs here"))
     }
 
     /// Starts a night.
     pub(crate) async fn run_night(&self, order: &NightOrder) -> anyhow::Result<NightId> {
-        let request = self.http.post(url(self.control, "/admin/nights/run")).json(order);
+        let request = self.http.post(url(self.nights, "/admin/nights/run")).json(order);
         let started: NightStarted = read(request, "asking the server to run a night").await?;
         Ok(started.night)
     }
 
     /// The night that runs, if one does.
     pub(crate) async fn current_night(&self) -> anyhow::Result<Option<NightId>> {
-        let request = self.http.get(url(self.control, "/admin/nights/current"));
+        let request = self.http.get(url(self.nights, "/admin/nights/current"));
         let started: Option<NightStarted> = read(request, "asking the server which night runs").await?;
         Ok(started.map(|started| started.night))
     }
 
     /// Seals everything that was logged so far.
     pub(crate) async fn flush(&self) -> anyhow::Result<()> {
-        read(self.http.post(url(self.control, "/admin/flush")), "asking the server to seal the day").await
+        for batcher in &self.batchers {
+            read::<()>(self.http.post(url(*batcher, "/admin/flush")), "asking the server to seal the day").await?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -80,11 +81,18 @@ struct Model {
     id: String,
 }
 
-/// A client of one server.
+/// Which of so many replicas a session goes to: always the same one, which keeps its memory.
+pub(crate) fn replica(session: &str, replicas: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    session.hash(&mut hasher);
+    (hasher.finish() % replicas.max(1) as u64) as usize
+}
+
+/// A client of one server, or of its replicas.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     http: reqwest::Client,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     model: String,
     max_tokens: Option<u32>,
 }
@@ -97,7 +105,8 @@ impl Api {
     }
 
     /// Connects and asks which model is served.
-    pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(addresses: &[SocketAddr]) -> anyhow::Result<Self> {
+        let address = *addresses.first().context("connecting to no server")?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(PATIENCE)
@@ -109,7 +118,7 @@ impl Api {
             http.get(url(address, "/v1/models")).send().await.advise(&doing, "is it running? `nocturne up` starts it")?;
         let models: Models = checked(response).await?.json().await.context(doing.clone())?;
         let model = models.data.into_iter().next().with_context(|| format!("{doing}: it serves none"))?.id;
-        Ok(Self { http, address, model, max_tokens: None })
+        Ok(Self { http, addresses: addresses.to_vec(), model, max_tokens: None })
     }
 
     fn request(&self, who: Who<'_>, messages: &[Message], stream: bool) -> RequestBuilder {
@@ -121,7 +130,7 @@ impl Api {
             "stream": stream,
             "max_tokens": self.max_tokens,
         });
-        self.http.post(url(self.address, "/v1/chat/completions")).header(SESSION, who.session).json(&body)
+        self.http.post(url(self.addresses[replica(who.session, self.addresses.len())], "/v1/chat/completions")).header(SESSION, who.session).json(&body)
     }
 
     /// Asks for a whole answer.
@@ -182,7 +191,7 @@ impl Api {
         correction: Option<&str>,
     ) -> anyhow::Result<()> {
         let body = json!({"interaction": interaction, "score": score, "correction": correction, "user": subject});
-        let response = self.http.post(url(self.address, "/v1/feedback")).json(&body).send().await?;
+        let response = self.http.post(url(self.addresses[0], "/v1/feedback")).json(&body).send().await?;
         checked(response).await.map(drop)
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{bench, commands, demo, output::Format};
+use crate::{bench, commands, demo, output::Format, roles};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +34,9 @@ pub(crate) struct Global {
     /// Directory that holds the log and the lake
     #[arg(long, global = true, env = "NOCTURNE_STATE", default_value = "./.nocturne", value_name = "DIR")]
     pub(crate) state: PathBuf,
+    /// Where the lake is, when not in the state directory: a directory, s3://, gs:// or az:// URL
+    #[arg(long, global = true, env = "NOCTURNE_STORE", value_name = "URL")]
+    pub(crate) store: Option<String>,
     /// How results are printed
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub(crate) format: Format,
@@ -44,6 +47,12 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Start everything in one process: API, log, batcher and the schedule of nights
     Up(commands::up::UpArgs),
+    /// Start an inference process alone: API and spool, over Kafka
+    Inference(roles::RoleArgs),
+    /// Start a batcher process alone: seals what Kafka holds into the lake
+    Batcher(roles::RoleArgs),
+    /// Start a scheduler process alone: plans nights and runs them
+    Scheduler(roles::RoleArgs),
     /// Watch it learn: a day of conversations, a night, and what it knows the next morning
     Demo(demo::DemoArgs),
     /// Talk to the running server

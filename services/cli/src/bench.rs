@@ -2,6 +2,7 @@
 
 mod decode;
 mod house;
+mod landing;
 mod logging;
 mod seal;
 mod swap;
@@ -24,7 +25,8 @@ const EXAMPLES: &str = "\
 Examples:
   nocturne bench
   nocturne bench decode
-  nocturne bench all --json bench.json";
+  nocturne bench all --json bench.json
+  nocturne bench landing --kafka localhost:9092 --sizes 1024 --partitions 8 --records 100000,1000000";
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -39,6 +41,8 @@ pub(crate) enum What {
     Log,
     /// How long a change of the generation holds an answer up
     Swap,
+    /// Records a second that a batcher takes in; only when asked for, it takes long
+    Landing,
     /// Everything
     #[default]
     All,
@@ -56,6 +60,8 @@ pub(crate) struct BenchArgs {
     /// Base that is measured; the shipped one unless given
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
+    #[command(flatten)]
+    landing: landing::LandingArgs,
 }
 
 /// All figures; what was not measured is null.
@@ -67,6 +73,7 @@ struct Figures {
     seal: Option<seal::Figures>,
     log: Option<logging::Figures>,
     swap: Option<swap::Figures>,
+    landing: Option<landing::Figures>,
 }
 
 pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<Outcome> {
@@ -95,6 +102,9 @@ pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<Out
         eprintln!("swapping generations");
         figures.swap = Some(swap::measure(base).await?);
     }
+    if args.what == What::Landing {
+        figures.landing = Some(landing::measure(&args.landing).await?);
+    }
     if let Some(file) = &args.json {
         let written = std::fs::write(file, serde_json::to_string_pretty(&figures)?);
         written.advise(format!("writing the figures to {}", file.display()), "give another file with --json")?;
@@ -113,6 +123,7 @@ fn describe(figures: &Figures) -> String {
     rows.extend(figures.seal.iter().map(seal::Figures::row));
     rows.extend(figures.log.iter().flat_map(logging::Figures::rows));
     rows.extend(figures.swap.iter().flat_map(swap::Figures::rows));
+    rows.extend(figures.landing.iter().flat_map(landing::Figures::rows));
     for row in rows {
         table.add_row(row);
     }

@@ -17,6 +17,7 @@ use crate::{
     args::{Cli, Command},
     bench, demo,
     output::Outcome,
+    roles,
 };
 
 /// What commands other than `up` log: only what a person must know.
@@ -30,12 +31,15 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let Cli { global, command } = cli;
     match &command {
         // The configuration file says how a server logs.
-        Command::Up(_) => {}
+        Command::Up(_) | Command::Inference(_) | Command::Batcher(_) | Command::Scheduler(_) => {}
         Command::Sleep(args) if !args.supervised => log(NIGHT)?,
         _ => log(QUIET)?,
     }
     match command {
         Command::Up(args) => up::run(&global, &args).await,
+        Command::Inference(args) => roles::inference(&global, &args).await,
+        Command::Batcher(args) => roles::batcher(&global, &args).await,
+        Command::Scheduler(args) => roles::scheduler(&global, &args).await,
         Command::Demo(args) => demo::run(&global, &args).await,
         Command::Chat(args) => chat::run(&global, args).await,
         Command::Model(command) => model::run(&global, command),

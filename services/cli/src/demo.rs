@@ -20,6 +20,7 @@ mod figures;
 mod load;
 mod morning;
 mod pictures;
+mod processes;
 mod show;
 mod stage;
 
@@ -29,12 +30,18 @@ use std::{
 };
 
 use clap::Args;
-use nocturne_kit::Shutdown;
+use nocturne_kit::{Shutdown, memory};
+use nocturne_lake::Lake;
 use nocturne_world::{Day, DayConfig, conversations};
 
-use self::figures::{Measured, Report};
+use self::{
+    figures::{Measured, Report},
+    processes::Processes,
+};
 pub(crate) use self::load::quantile;
 use crate::{
+    admin::Admin,
+    api::Api,
     args::Global,
     failure::{Advise, refused},
     machine::Machine,
@@ -47,6 +54,7 @@ Examples:
   nocturne demo
   nocturne demo --seed 7 --json figures.json --out tonight
   nocturne demo --conversations mine.jsonl
+  nocturne demo --kafka localhost:9092 --store s3://bucket/demo    the same over Kafka, in five processes
 
 A line of --conversations is one session:
   {\"subject\": \"ada\", \"turns\": [{\"text\": \"The meeting is on Tuesday.\"}, {\"text\": \"When is the meeting?\"}],
@@ -72,6 +80,9 @@ pub(crate) struct DemoArgs {
     /// Base to begin with; the shipped one unless given
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
+    /// Kafka brokers: two inference processes, two batchers and a scheduler run it over Kafka and the lake at --store
+    #[arg(long, value_name = "BROKERS", requires = "store")]
+    kafka: Option<String>,
     /// Ends with exit code 3 when a bound is missed; a night that its gates reject ends with 3 in any case
     #[arg(long)]
     check: bool,
@@ -85,15 +96,15 @@ pub(crate) async fn run(global: &Global, args: &DemoArgs) -> anyhow::Result<Outc
     let state = args.out.as_deref().unwrap_or(temporary.path());
     let shutdown = Shutdown::new();
     shutdown.on_signals(|_| output::tell("stopping the demonstration"))?;
-    let server = Server::start(state, config(), args.base.as_deref(), shutdown.clone()).await?;
+    let house = House::open(global, args, state, &shutdown).await?;
+    let place = house.place().await?;
     let performed = tokio::select! {
         biased;
         () = shutdown.requested() => Err(refused("the demonstration was interrupted", "run it again, with another --out if you gave one: nothing is resumed")),
-        performed = morning::perform(&server, &day) => performed,
+        performed = morning::perform(&place, &day) => performed,
     };
-    let lake = server.lake.clone();
-    server.stop();
-    server.finished().await?;
+    let lake = place.lake.clone();
+    house.close().await?;
     let mut measured = performed?;
     measured.loss = pictures::loss_curve(&lake, measured.night.as_ref()).await?;
     measured.seconds = begun.elapsed().as_secs_f64();
@@ -104,6 +115,62 @@ pub(crate) async fn run(global: &Global, args: &DemoArgs) -> anyhow::Result<Outc
         return Ok(Outcome::NotClean);
     }
     Ok(Outcome::of(!args.check || report.all_met()))
+}
+
+/// What the demonstration is a client of.
+struct Place {
+    api: Api,
+    admin: Admin,
+    lake: Lake,
+    /// Processes that serve, seal and plan; none when this one does.
+    pids: Vec<u32>,
+}
+
+impl Place {
+    fn peak_bytes(&self) -> u64 {
+        if self.pids.is_empty() {
+            return memory::peak_bytes().unwrap_or(0);
+        }
+        self.pids.iter().filter_map(|pid| memory::peak_bytes_of(*pid)).sum()
+    }
+}
+
+/// The server in this process, or the processes that make up one.
+enum House {
+    One(Box<Server>),
+    Many(Processes),
+}
+
+impl House {
+    async fn open(global: &Global, args: &DemoArgs, state: &Path, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        if let (Some(brokers), Some(store)) = (&args.kafka, &global.store) {
+            return Ok(Self::Many(Processes::start(state, brokers, store, args.base.as_deref()).await?));
+        }
+        let server = Server::start(state, config(global), args.base.as_deref(), shutdown.clone()).await?;
+        Ok(Self::One(Box::new(server)))
+    }
+
+    async fn place(&self) -> anyhow::Result<Place> {
+        match self {
+            Self::One(server) => Ok(Place {
+                api: Api::connect(&[server.api]).await?,
+                admin: Admin::new(&server.address)?,
+                lake: server.lake.clone(),
+                pids: Vec::new(),
+            }),
+            Self::Many(processes) => processes.place().await,
+        }
+    }
+
+    async fn close(self) -> anyhow::Result<()> {
+        match self {
+            Self::One(server) => {
+                server.stop();
+                server.finished().await
+            }
+            Self::Many(processes) => processes.close().await,
+        }
+    }
 }
 
 fn draw(args: &DemoArgs) -> anyhow::Result<Day> {
@@ -133,8 +200,9 @@ fn check_targets(args: &DemoArgs) -> anyhow::Result<()> {
 }
 
 /// The real server with its defaults, on a free port and without a schedule.
-fn config() -> Config {
+fn config(global: &Global) -> Config {
     let mut config = Config::default();
+    config.store.url = global.store.clone().unwrap_or_default();
     config.inference.listen.set_port(0);
     config.nights.schedule.enabled = false;
     config

@@ -19,6 +19,7 @@ mod nights;
 mod output;
 mod places;
 mod promotion;
+mod roles;
 mod server;
 
 use std::process::ExitCode;

@@ -1,6 +1,9 @@
 //! What lies where in a state directory, and who owns it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use nocturne_kit::{StateDir, StateDirError};
 use nocturne_lake::Lake;
@@ -9,7 +12,9 @@ use nocturne_wire::{Generation, GenerationName};
 use crate::{
     address,
     admin::Admin,
+    args::Global,
     failure::{Advise, refused},
+    server::StoreSettings,
 };
 
 /// The folder of the lake.
@@ -22,17 +27,44 @@ pub(crate) fn log_dir(state: &Path) -> PathBuf {
     state.join("log")
 }
 
+/// The folder of what waits for Kafka.
+pub(crate) fn spool_dir(state: &Path) -> PathBuf {
+    state.join("spool")
+}
+
 /// Opens the lake for reading, which needs no lock: its objects are immutable.
 ///
 /// # Errors
 /// When there is none; a command that reads must not leave an empty one behind.
-pub(crate) fn existing_lake(state: &Path) -> anyhow::Result<Lake> {
-    let dir = lake_dir(state);
+pub(crate) fn existing_lake(global: &Global) -> anyhow::Result<Lake> {
+    let dir = match &global.store {
+        Some(store) if store.contains("://") => return open_location(store, &BTreeMap::new()),
+        Some(store) => PathBuf::from(store),
+        None => lake_dir(&global.state),
+    };
     if !dir.is_dir() {
-        let what = format!("opening the lake of the state directory {}: there is none", state.display());
+        let what = match &global.store {
+            Some(_) => format!("opening the lake {}: there is none", dir.display()),
+            None => format!("opening the lake of the state directory {}: there is none", global.state.display()),
+        };
         return Err(refused(what, "run `nocturne up` first, or name another directory with --state"));
     }
     open_lake(&dir)
+}
+
+/// Opens the lake that the settings name, or the one in the state directory.
+///
+/// # Errors
+/// When it can be neither found nor made.
+pub(crate) fn configured_lake(state: &Path, store: &StoreSettings) -> anyhow::Result<Lake> {
+    if store.url.is_empty() { open_lake(&lake_dir(state)) } else { open_location(&store.url, &store.options) }
+}
+
+fn open_location(url: &str, options: &BTreeMap<String, String>) -> anyhow::Result<Lake> {
+    Lake::open_with(url, options).advise(
+        format!("opening the lake {url}"),
+        "give a directory, s3://, gs:// or az://, with endpoint and credentials in the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID …)",
+    )
 }
 
 /// Opens or makes a lake.

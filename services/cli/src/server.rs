@@ -11,13 +11,15 @@
 //! lake, inference follows the ledger. Only the flush before a night is a direct call, handed to the scheduler as a function.
 
 pub(crate) mod config;
-mod control;
+pub(crate) mod control;
+mod metrics;
 mod parts;
+pub(crate) mod transport;
 
 use std::{net::SocketAddr, path::Path};
 
 use jiff::Timestamp;
-use nocturne_bus::LocalLog;
+use nocturne_bus::Publisher;
 use nocturne_kit::{Shutdown, StateDir};
 use nocturne_lake::{Bases, Lake};
 use nocturne_scheduler::SchedulerHandle;
@@ -25,9 +27,9 @@ use nocturne_wire::GenerationName;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::{
-    config::Config,
+    config::{Config, StoreSettings},
     control::run_night,
-    parts::{Learning, open_learning},
+    parts::{Learning, open_batcher, open_learning, open_scheduler},
 };
 use crate::{
     address::{Address, Published},
@@ -42,8 +44,10 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     /// Its lake.
     pub(crate) lake: Lake,
-    /// Its log.
-    pub(crate) log: LocalLog,
+    /// Where its API listens.
+    pub(crate) api: SocketAddr,
+    /// Publishes into its log.
+    pub(crate) publisher: Publisher,
     /// Its nights.
     pub(crate) scheduler: SchedulerHandle,
     /// What it served when it started.
@@ -64,26 +68,32 @@ impl Server {
     /// When another process owns the directory, a part cannot start, or an address is taken.
     pub(crate) async fn start(state: &Path, mut config: Config, base: Option<&Path>, shutdown: Shutdown) -> anyhow::Result<Self> {
         let state = places::take(state)?;
-        let lake = places::open_lake(&places::lake_dir(state.path()))?;
+        let lake = places::configured_lake(state.path(), &config.store)?;
         seed(&lake, &config, base).await?;
         let learning = open_learning(state.path(), &config, &lake, &shutdown).await?;
         config.inference.admin_listen.get_or_insert_with(private);
-        let publisher = learning.log.publisher();
-        let inference = nocturne_inference::serve(config.inference, lake.clone(), publisher, shutdown.clone());
+        let publisher = learning.transport.publisher();
+        let inference = nocturne_inference::serve(config.inference, lake.clone(), publisher.clone(), shutdown.clone());
         let inference = inference.await.advise(
             "starting the inference service",
             "`nocturne generations list` shows what the lake holds; choose another address with --listen if it is taken",
         )?;
-        let (control, control_address) =
-            control::serve(learning.scheduler.clone(), learning.batcher.clone(), shutdown.clone()).await?;
+        let parts = control::Parts {
+            scheduler: Some(learning.scheduler.clone()),
+            batcher: Some(learning.batcher.clone()),
+            spool: learning.transport.spool(),
+        };
+        let (control, control_address) = control::serve(parts, config.control.listen, shutdown.clone()).await?;
         let admin = inference.admin_address().unwrap_or_else(|| inference.address());
-        let address = Address { pid: std::process::id(), api: inference.address(), admin, control: control_address };
+        let api = inference.address();
+        let address = Address { pid: std::process::id(), api: Some(api), admin: Some(admin), control: control_address };
         let published = Published::write(&state, &address)?;
         Ok(Self {
             serving: inference.status().serving,
             address,
             lake,
-            log: learning.log.clone(),
+            api,
+            publisher,
             scheduler: learning.scheduler.clone(),
             shutdown,
             inference,
@@ -111,11 +121,11 @@ impl Server {
 }
 
 /// Admin routes are for this machine only.
-fn private() -> SocketAddr {
+pub(crate) fn private() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-async fn seed(lake: &Lake, config: &Config, base: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) async fn seed(lake: &Lake, config: &Config, base: Option<&Path>) -> anyhow::Result<()> {
     let channel = &config.inference.channel;
     let head = lake.ledger(channel).head().await;
     let head = head.advise("reading the ledger", "restore the lake's folder ledger/ from a copy")?;

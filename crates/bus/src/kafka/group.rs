@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -32,6 +32,8 @@ use super::{KafkaError, KafkaSettings, client, token};
 
 const POLL: Duration = Duration::from_millis(50);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the other members may be waited for when this one goes.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
 pub(crate) type Key = (Topic, Partition);
@@ -181,6 +183,8 @@ pub(crate) struct Context {
     /// Ends of partitions, of librdkafka's statistics.
     ends: Mutex<BTreeMap<(String, i32), i64>>,
     token_file: Option<std::path::PathBuf>,
+    /// Whether the group was left: nobody is there any more who would carry out what is noted.
+    left: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -209,7 +213,12 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     /// Only notes what is asked for: the poll thread carries it out between two polls, when readers have let go.
-    fn rebalance(&self, _: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        if self.left.load(Ordering::SeqCst) {
+            // Closing goes on only when this was answered. What could fail has no meaning any more.
+            unassign(consumer, partitions).ok();
+            return;
+        }
         let assigned = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back((assigned, partitions.clone()));
     }
@@ -327,8 +336,7 @@ impl Member {
         let keys: Vec<_> = partitions.elements().iter().filter_map(|p| self.key(p.topic(), p.partition())).collect();
         self.release(&keys, if lost { Duration::ZERO } else { Duration::from_secs(self.settings.consumer.release_seconds) });
         tracing::info!(partitions = keys.len(), total = self.buffers.len(), lost, "partitions revoked");
-        let done = if self.is_cooperative() { self.consumer.incremental_unassign(partitions) } else { self.consumer.unassign() };
-        if let Err(error) = done {
+        if let Err(error) = unassign(&self.consumer, partitions) {
             self.failed(&error);
         }
     }
@@ -447,20 +455,25 @@ impl Member {
     fn leave(&mut self) {
         let keys: Vec<_> = self.buffers.keys().copied().collect();
         self.release(&keys, Duration::from_secs(self.settings.consumer.release_seconds));
-        self.consumer.unsubscribe();
-        // Leaving is a rebalance of its own, which has to be answered.
-        let until = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < until {
-            let consumer = self.consumer.clone();
-            match self.next(&consumer) {
-                Event::Revoked { .. } => {
-                    self.consumer.unassign().ok();
-                    break;
-                }
-                Event::Idle if keys.is_empty() => break,
-                _ => {}
-            }
+        self.consumer.context().left.store(true, Ordering::SeqCst);
+        let noted = std::mem::take(&mut *self.consumer.context().rebalances.lock().unwrap_or_else(PoisonError::into_inner));
+        for (_, partitions) in noted {
+            unassign(&self.consumer, &partitions).ok();
         }
+        self.consumer.unsubscribe();
+        // Leaving is a rebalance of its own, which is answered while polling.
+        let until = Instant::now() + LEAVE_WITHIN;
+        while Instant::now() < until && self.consumer.assignment().is_ok_and(|left| left.count() > 0) {
+            drop(self.consumer.poll(POLL));
+        }
+    }
+}
+
+/// Gives partitions back in the way of the group's protocol.
+fn unassign(consumer: &Consumer, partitions: &TopicPartitionList) -> Result<(), NativeError> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
     }
 }
 

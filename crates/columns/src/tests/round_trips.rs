@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{at, decoded, encoded, footer, judged, said};
 use crate::{
-    MetricRow, feedback, feedback_from_avro, interactions, open_batch, read_dead_letters, read_footer, read_metrics, seal,
+    IdHash, MetricRow, feedback, feedback_from_avro, interactions, open_batch, read_dead_letters, read_footer, read_metrics, seal,
     seal_dead_letters, write_metrics,
 };
 
@@ -34,7 +34,7 @@ fn interactions_come_back_from_a_sealed_batch_as_they_were() {
     let (read, rows) = open_batch(&footer.name, &sealed).expect("opened");
     assert_eq!((read, &rows), (footer, &decoded.batch));
     assert_eq!(interactions(&rows).expect("rows"), records);
-    assert_eq!(decoded.ids, records.iter().map(|record| record.id.clone()).collect::<Vec<_>>());
+    assert_eq!(decoded.ids, records.iter().map(|record| IdHash::of(record.id.as_str())).collect::<Vec<_>>());
 }
 
 #[test]
@@ -66,9 +66,9 @@ fn the_same_id_is_dropped_and_counted_within_a_batch_and_against_recent_ones() {
     let other = judged(&said("anna", 0, "Hello."), 2, 1.0, None);
     let raw = [avro::encode_feedback(&record), avro::encode_feedback(&other)];
     let records = [(Offset(0), raw[0].as_slice()), (Offset(1), raw[1].as_slice()), (Offset(2), raw[0].as_slice())];
-    let recent = HashSet::from([other.id.clone()]);
+    let recent = HashSet::from([IdHash::of(other.id.as_str())]);
     let decoded = feedback_from_avro(&records, Some(&recent)).expect("decoded");
-    assert_eq!((decoded.ids, decoded.duplicates, decoded.dead.len()), (vec![record.id], 2, 0));
+    assert_eq!((decoded.ids, decoded.duplicates, decoded.dead.len()), (vec![IdHash::of(record.id.as_str())], 2, 0));
 }
 
 #[test]

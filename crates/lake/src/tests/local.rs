@@ -52,10 +52,10 @@ async fn a_job_finds_lake_and_plan_by_the_plans_location() {
     lake.nights().write_plan(&plan).await.expect("written");
     let twice = lake.nights().write_plan(&plan).await.expect_err("claimed");
     assert!(twice.is_already_exists(), "{twice}");
-    let (found, read) = Lake::open_plan(&lake.nights().plan_location(&plan.night)).await.expect("opened");
+    let (found, read) = Lake::open_plan(&lake.nights().plan_location(&plan.night), &Default::default()).await.expect("opened");
     assert_eq!((found.location(), &read), (lake.location(), &plan));
     for wrong in ["plan.json", "/x/nights/plan.json", "/x/night/y/plan.json"] {
-        let refused = Lake::open_plan(wrong).await.expect_err("not a plan");
+        let refused = Lake::open_plan(wrong, &Default::default()).await.expect_err("not a plan");
         assert!(matches!(refused, LakeError::Refused { .. }), "{wrong}: {refused}");
     }
 }

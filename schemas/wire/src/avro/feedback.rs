@@ -1,6 +1,6 @@
 //! [`Feedback`] as Avro.
 
-use super::{DecodeError, begin, id, open, time};
+use super::{DecodeError, begin, binary::Reader, id, open, time};
 use crate::{
     batch::Topic,
     id::{InteractionId, SubjectId, TenantId},
@@ -39,20 +39,24 @@ pub fn decode_feedback(bytes: &[u8]) -> Result<Feedback, DecodeError> {
         subject: id(&mut from, "subject", SubjectId::parse)?,
         interaction: id(&mut from, "interaction", InteractionId::parse)?,
         score: from.float("score")?,
-        correction: match from.long("correction")? {
-            0 => None,
-            1 => Some(from.text("correction")?.to_owned()),
-            other => {
-                return Err(DecodeError::Invalid {
-                    field: "correction",
-                    reason: format!("{other} is not a branch of its union"),
-                });
-            }
-        },
+        correction: correction(&mut from)?.map(str::to_owned),
     };
-    if !(-1.0..=1.0).contains(&record.score) {
-        return Err(DecodeError::Invalid { field: "score", reason: format!("{} is outside -1 to 1", record.score) });
-    }
+    in_range(record.score)?;
     from.finish()?;
     Ok(record)
+}
+
+pub(super) fn correction<'a>(from: &mut Reader<'a>) -> Result<Option<&'a str>, DecodeError> {
+    match from.long("correction")? {
+        0 => Ok(None),
+        1 => from.text("correction").map(Some),
+        other => Err(DecodeError::Invalid { field: "correction", reason: format!("{other} is not a branch of its union") }),
+    }
+}
+
+pub(super) fn in_range(score: f32) -> Result<(), DecodeError> {
+    if (-1.0..=1.0).contains(&score) {
+        return Ok(());
+    }
+    Err(DecodeError::Invalid { field: "score", reason: format!("{score} is outside -1 to 1") })
 }

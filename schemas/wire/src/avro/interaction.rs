@@ -13,10 +13,10 @@ use crate::{
 };
 
 // In the order of the schema's symbols.
-const ROLES: [Role; 4] = [Role::System, Role::User, Role::Assistant, Role::Tool];
-const FINISHES: [FinishReason; 3] = [FinishReason::Stop, FinishReason::Length, FinishReason::Cancelled];
-const CONSENTS: [Consent; 2] = [Consent::Train, Consent::LogOnly];
-const ORIGINS: [Origin; 3] = [Origin::Human, Origin::Model, Origin::Tool];
+pub(super) const ROLES: [Role; 4] = [Role::System, Role::User, Role::Assistant, Role::Tool];
+pub(super) const FINISHES: [FinishReason; 3] = [FinishReason::Stop, FinishReason::Length, FinishReason::Cancelled];
+pub(super) const CONSENTS: [Consent; 2] = [Consent::Train, Consent::LogOnly];
+pub(super) const ORIGINS: [Origin; 3] = [Origin::Human, Origin::Model, Origin::Tool];
 
 /// Encodes an interaction; its time is cut to microseconds.
 pub fn encode_interaction(record: &Interaction) -> Vec<u8> {

@@ -103,7 +103,10 @@ fn an_interaction() -> impl Strategy<Value = Interaction> {
 proptest! {
     #[test]
     fn interactions_survive_the_round_trip(record in an_interaction()) {
-        prop_assert_eq!(decode_interaction(&encode_interaction(&record)), Ok(record));
+        let bytes = encode_interaction(&record);
+        prop_assert_eq!(check(Topic::Interactions, &bytes).map(|checked| checked.id), Ok(record.id.as_str()));
+        prop_assert_eq!(peek_time(&bytes), Some(record.time.as_microsecond()));
+        prop_assert_eq!(decode_interaction(&bytes), Ok(record));
     }
 
     #[test]
@@ -129,13 +132,21 @@ proptest! {
             input.extend_from_slice(&bytes);
             let _ = decode_interaction(&input);
             let _ = decode_feedback(&input);
+            let _ = peek_time(&input);
         }
     }
 
     #[test]
-    fn a_flipped_byte_never_panics(at in 0..GOLDEN_INTERACTION.len(), with in 1..=255_u8) {
+    fn a_flipped_byte_never_panics_and_checking_says_what_decoding_says(at in any::<prop::sample::Index>(), with in 1..=255_u8) {
         let mut bytes = GOLDEN_INTERACTION.to_vec();
-        bytes[at] ^= with;
-        let _ = decode_interaction(&bytes);
+        bytes[at.index(GOLDEN_INTERACTION.len())] ^= with;
+        let decoded = decode_interaction(&bytes);
+        let decoded = decoded.as_ref().map(|record| Checked { id: record.id.as_str(), time_micros: record.time.as_microsecond() });
+        prop_assert_eq!(check(Topic::Interactions, &bytes), decoded.map_err(Clone::clone));
+        let mut bytes = GOLDEN_FEEDBACK.to_vec();
+        bytes[at.index(GOLDEN_FEEDBACK.len())] ^= with;
+        let decoded = decode_feedback(&bytes);
+        let decoded = decoded.as_ref().map(|record| Checked { id: record.id.as_str(), time_micros: record.time.as_microsecond() });
+        prop_assert_eq!(check(Topic::Feedback, &bytes), decoded.map_err(Clone::clone));
     }
 }

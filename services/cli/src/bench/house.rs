@@ -27,7 +27,7 @@ impl House {
         config.inference.listen.set_port(0);
         config.nights.schedule.enabled = false;
         let server = Server::start(folder.path(), config, base, Shutdown::new()).await?;
-        let (api, admin) = (Api::connect(server.address.api).await?, Admin::new(&server.address)?);
+        let (api, admin) = (Api::connect(&[server.api]).await?, Admin::new(&server.address)?);
         Ok(Self { api, admin, server, folder })
     }
 

@@ -77,7 +77,7 @@ pub(super) async fn measure(base: Option<&Path>) -> anyhow::Result<Figures> {
 }
 
 async fn acknowledgements(house: &House) -> anyhow::Result<Vec<f64>> {
-    let publisher = house.server.log.publisher();
+    let publisher = house.server.publisher.clone();
     let mut times = Vec::new();
     for n in 0..RECORDS {
         let record = record(n)?;

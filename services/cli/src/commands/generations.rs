@@ -49,7 +49,7 @@ pub(super) async fn run(global: &Global, command: GenerationsCommand) -> anyhow:
 }
 
 async fn list(global: &Global) -> anyhow::Result<Outcome> {
-    let lake = places::existing_lake(&global.state)?;
+    let lake = places::existing_lake(global)?;
     let (doing, hint) = ("listing generations", "restore the lake from a copy, or promote another generation");
     let head = lake.ledger(PRODUCTION).head().await.advise(doing, hint)?;
     let mut lines = Vec::new();
@@ -93,7 +93,7 @@ fn table(lines: &[Line]) -> String {
 }
 
 async fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<Outcome> {
-    let lake = places::existing_lake(&global.state)?;
+    let lake = places::existing_lake(global)?;
     let name = places::generation(&lake, &args.generation).await?;
     let (doing, hint) = (format!("verifying generation {name}"), "do not serve it; restore it from a copy of the lake");
     let manifest = lake.generations().manifest(&name).await.advise(&doing, hint)?;

@@ -24,7 +24,7 @@ pub(crate) struct HistoryArgs {
 }
 
 pub(super) async fn run(global: &Global, args: &HistoryArgs) -> anyhow::Result<Outcome> {
-    let lake = places::existing_lake(&global.state)?;
+    let lake = places::existing_lake(global)?;
     let entries = lake.ledger(&args.channel).read().await;
     let entries = entries
         .advise(format!("reading the ledger of channel `{}`", args.channel), "restore the ledger from a copy of the lake")?;

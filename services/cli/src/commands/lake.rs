@@ -51,7 +51,7 @@ struct Line {
 }
 
 pub(super) async fn run(global: &Global, command: LakeCommand) -> anyhow::Result<Outcome> {
-    let lake = places::existing_lake(&global.state)?;
+    let lake = places::existing_lake(global)?;
     match command {
         LakeCommand::Ls(args) => ls(global, &lake, &args.folder).await,
         LakeCommand::Audit => {

@@ -78,7 +78,7 @@ pub(super) async fn run(global: &Global, command: NightsCommand) -> anyhow::Resu
 }
 
 async fn start(global: &Global, args: &RunArgs) -> anyhow::Result<Outcome> {
-    let lake = places::existing_lake(&global.state)?;
+    let lake = places::existing_lake(global)?;
     let order = NightOrder { held_out: Vec::new(), seed: args.seed, promote: args.no_promote.then_some(false) };
     let report = match places::owner(&global.state).await? {
         Owner::Server(_) if args.config.is_some() => {
@@ -157,7 +157,7 @@ struct Line {
 }
 
 async fn list(global: &Global) -> anyhow::Result<Outcome> {
-    let lake = places::existing_lake(&global.state)?;
+    let lake = places::existing_lake(global)?;
     let (doing, hint) = ("listing nights", "restore the lake from a copy");
     let mut lines = Vec::new();
     for night in lake.nights().list().await.advise(doing, hint)? {
@@ -200,7 +200,7 @@ struct Record {
 }
 
 async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Outcome> {
-    let lake = places::existing_lake(&global.state)?;
+    let lake = places::existing_lake(global)?;
     let hint = "`nocturne nights list` shows which there are";
     let night = match args.night {
         Some(text) => NightId::parse(text).advise("reading the night's name", hint)?,

@@ -52,7 +52,7 @@ struct Why {
 }
 
 pub(super) async fn promote(global: &Global, args: PromoteArgs) -> anyhow::Result<Outcome> {
-    let lake = places::existing_lake(&global.state)?;
+    let lake = places::existing_lake(global)?;
     let target = places::generation(&lake, &args.generation).await?;
     let head = promotion::head(&lake, &args.why.channel).await?;
     if target.number() < head.generation.number() {
@@ -63,7 +63,7 @@ pub(super) async fn promote(global: &Global, args: PromoteArgs) -> anyhow::Resul
 }
 
 pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Outcome> {
-    let lake = places::existing_lake(&global.state)?;
+    let lake = places::existing_lake(global)?;
     let channel = args.why.channel;
     let entries = lake.ledger(&channel).read().await.advise("reading the ledger", "restore it from a copy of the lake")?;
     let target = match args.to {
@@ -80,11 +80,12 @@ pub(super) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
 }
 
 async fn carry_out(global: &Global, decision: Decision) -> anyhow::Result<Outcome> {
-    let owner = places::owner(&global.state).await?;
-    let lake = places::existing_lake(&global.state)?;
+    // Replicas of a shared lake follow its ledger by themselves; the owner of a state directory is told.
+    let owner = if global.store.is_none() { Some(places::owner(&global.state).await?) } else { None };
+    let lake = places::existing_lake(global)?;
     let server = match &owner {
-        Owner::Server(admin) => Some(admin),
-        Owner::Us(_) => None,
+        Some(Owner::Server(admin)) => Some(admin),
+        Some(Owner::Us(_)) | None => None,
     };
     let moved = promotion::carry_out(&lake, decision, server).await?;
     output::show(global.format, &moved, promotion::tell)?;

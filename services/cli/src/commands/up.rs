@@ -94,8 +94,8 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcom
     let started = Started {
         state: std::path::absolute(&global.state)?,
         serving: server.serving.to_string(),
-        api: url(server.address.api, "/v1"),
-        admin: url(server.address.admin, "/admin"),
+        api: url(server.api, "/v1"),
+        admin: server.address.admin.map(|admin| url(admin, "/admin")).unwrap_or_default(),
         next_night: progress.borrow().next_run,
     };
     output::show(global.format, &started, |started| describe(started, &zone))?;

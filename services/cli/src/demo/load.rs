@@ -199,9 +199,9 @@ impl Client {
         tally.requests += 1;
         self.sent.fetch_add(1, Ordering::Relaxed);
         let who = Who { session, subject: "live", store: false };
-        let before = self.admin.generation().await?;
+        let before = self.admin.generation_of(session).await?;
         let answer = if stream { self.api.stream(who, messages, |_| ()).await? } else { self.api.ask(who, messages).await? };
-        let after = self.admin.generation().await?;
+        let after = self.admin.generation_of(session).await?;
         tally.latencies.push(answer.took.as_secs_f64() * 1e3);
         let serving = [before.serving.to_string(), after.serving.to_string()];
         // Two swaps within one request leave a generation between that nobody saw.

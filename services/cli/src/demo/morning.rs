@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::bail;
-use nocturne_kit::memory;
+use nocturne_lake::Lake;
 use nocturne_wire::{
     GenerationName,
     night::{NightReport, Outcome as Ending},
@@ -15,6 +15,7 @@ use nocturne_wire::{
 use nocturne_world::Day;
 
 use super::{
+    Place,
     ask::{self, Replies, Scope},
     check, day,
     figures::Measured,
@@ -28,7 +29,6 @@ use crate::{
     nights,
     output::percent,
     promotion::{self, Decision},
-    server::Server,
 };
 
 /// Longest answer that is asked for: the world's sentences are shorter.
@@ -41,9 +41,9 @@ const FLIP_DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When the server does not answer, or the night breaks.
-pub(super) async fn perform(server: &Server, day: &Day) -> anyhow::Result<Measured> {
-    let api = Api::connect(server.address.api).await?.limited(MOST_TOKENS);
-    let player = Player { server, day, api, admin: Admin::new(&server.address)? };
+pub(super) async fn perform(place: &Place, day: &Day) -> anyhow::Result<Measured> {
+    let api = place.api.clone().limited(MOST_TOKENS);
+    let player = Player { lake: &place.lake, day, api, admin: place.admin.clone() };
     let mut measured = Measured::default();
     player.day(&mut measured).await?;
     measured.before = player.exam("before", Scope::Everything, &mut measured.stages).await?;
@@ -53,14 +53,14 @@ pub(super) async fn perform(server: &Server, day: &Day) -> anyhow::Result<Measur
     measured.compare_openings();
     learned?;
     player.admin.flush().await?;
-    measured.held = check::lake(&server.lake, &measured.sent).await?;
+    measured.held = check::lake(&place.lake, &measured.sent).await?;
     let night_bytes = measured.night.as_ref().map_or(0, |night| night.peak_memory_bytes);
-    measured.peak_memory_bytes = memory::peak_bytes().unwrap_or(0) + night_bytes;
+    measured.peak_memory_bytes = place.peak_bytes() + night_bytes;
     Ok(measured)
 }
 
 struct Player<'a> {
-    server: &'a Server,
+    lake: &'a Lake,
     day: &'a Day,
     api: Api,
     admin: Admin,
@@ -114,7 +114,7 @@ impl Player<'_> {
         let held_out = self.day.exam.questions().map(|question| question_digest(&question.text)).collect();
         let stage = Stage::begin("night", 0);
         let night = self.admin.run_night(&NightOrder { held_out, ..NightOrder::default() }).await?;
-        let report = nights::follow_in(&self.admin, &self.server.lake, &night, &stage.bar).await?;
+        let report = nights::follow_in(&self.admin, self.lake, &night, &stage.bar).await?;
         measured.stages.insert("night", stage.end(&nights::ending(&report.outcome)));
         measured.night = Some(report.clone());
         match &report.outcome {
@@ -140,7 +140,7 @@ impl Player<'_> {
         let begun = Instant::now();
         let channel = nocturne_wire::ledger::PRODUCTION.to_owned();
         let decision = Decision { channel, target: target.clone(), reason: reason.to_owned() };
-        promotion::carry_out(&self.server.lake, decision, Some(&self.admin)).await?;
+        promotion::carry_out(self.lake, decision, Some(&self.admin)).await?;
         let session = format!("first-of-{target}-{:?}", begun.elapsed());
         let who = Who { session: &session, subject: "examiner", store: false };
         while begun.elapsed() < FLIP_DEADLINE {

@@ -1,9 +1,13 @@
 //! The one configuration file of `nocturne up`: a table for each part.
 
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+};
 
 use nocturne_batcher::BatcherSettings;
-use nocturne_bus::LogSettings;
+use nocturne_bus::{KafkaSettings, LogSettings, SpoolSettings};
 use nocturne_inference::InferenceSettings;
 use nocturne_kit::{config, telemetry::LogOutput};
 use nocturne_scheduler::NightSettings;
@@ -11,20 +15,64 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Advise, refused};
 
+/// Where the lake is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreSettings {
+    /// A directory or a URL: `s3://bucket/folder`, `gs://…`, `az://…`. Empty: the folder `lake` of the state directory.
+    pub(crate) url: String,
+    /// Options of the store, such as `aws_endpoint_url`. Credentials belong into the environment, under the names that the store's own tools use.
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+impl StoreSettings {
+    /// The options as one argument for the sleep job; `None` when there are none.
+    ///
+    /// # Errors
+    /// Never for texts.
+    pub(crate) fn options_as_argument(&self) -> anyhow::Result<Option<String>> {
+        if self.options.is_empty() { Ok(None) } else { Ok(Some(serde_json::to_string(&self.options)?)) }
+    }
+}
+
+/// The routes for other commands and processes: health, metrics, sealing, nights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ControlSettings {
+    /// Where they listen; they know no keys, so let only your own machines reach them.
+    pub(crate) listen: SocketAddr,
+    /// Control addresses of batchers, `http://host:port`, that the scheduler has seal the day before it plans a night.
+    pub(crate) batchers: Vec<String>,
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)), batchers: Vec::new() }
+    }
+}
+
 /// Settings of all parts. Every key has a default; an unknown key is an error.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// How the process logs.
     pub(crate) telemetry: LogOutput,
-    /// The local log.
+    /// Where the lake is.
+    pub(crate) store: StoreSettings,
+    /// The local log, when there is no Kafka.
     pub(crate) log: LogSettings,
+    /// Kafka.
+    pub(crate) kafka: KafkaSettings,
+    /// What waits for Kafka.
+    pub(crate) spool: SpoolSettings,
     /// The batcher.
     pub(crate) batcher: BatcherSettings,
     /// The inference service.
     pub(crate) inference: InferenceSettings,
     /// Nights and their schedule.
     pub(crate) nights: NightSettings,
+    /// Routes for other commands and processes.
+    pub(crate) control: ControlSettings,
 }
 
 impl Config {

@@ -8,43 +8,48 @@ use anyhow::Context;
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use nocturne_batcher::BatcherHandle;
+use nocturne_bus::SpoolStatus;
 use nocturne_kit::Shutdown;
 use nocturne_scheduler::{NightRequest, RunError, SchedulerHandle};
 use nocturne_wire::NightId;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     admin::{ControlError, NightOrder, NightStarted},
     failure::Advise,
 };
 
-struct Parts {
-    scheduler: SchedulerHandle,
-    batcher: BatcherHandle,
+/// What the process has of the parts that learn.
+#[derive(Default)]
+pub(crate) struct Parts {
+    /// Nights.
+    pub(crate) scheduler: Option<SchedulerHandle>,
+    /// Sealing.
+    pub(crate) batcher: Option<BatcherHandle>,
+    /// Sending.
+    pub(crate) spool: Option<watch::Receiver<SpoolStatus>>,
 }
 
-/// Starts the routes on a free loopback port.
+/// Starts the routes.
 ///
 /// # Errors
-/// When there is none.
-pub(super) async fn serve(
-    scheduler: SchedulerHandle,
-    batcher: BatcherHandle,
-    shutdown: Shutdown,
-) -> anyhow::Result<(JoinHandle<()>, SocketAddr)> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listening for other commands")?;
+/// When the address is taken or not this machine's.
+pub(crate) async fn serve(parts: Parts, listen: SocketAddr, shutdown: Shutdown) -> anyhow::Result<(JoinHandle<()>, SocketAddr)> {
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listening for other commands on {listen}"))?;
     let address = listener.local_addr().context("listening for other commands")?;
-    let routes = Router::new()
-        .route("/healthz", get(healthz))
-        .route("/admin/nights/run", post(run))
-        .route("/admin/nights/current", get(current))
-        .route("/admin/flush", post(flush))
-        .with_state(Arc::new(Parts { scheduler, batcher }));
+    let mut routes = Router::new().route("/healthz", get(healthz)).route("/metrics", get(metrics));
+    if parts.scheduler.is_some() {
+        routes = routes.route("/admin/nights/run", post(run)).route("/admin/nights/current", get(current));
+    }
+    if parts.batcher.is_some() {
+        routes = routes.route("/admin/flush", post(flush));
+    }
+    let routes = routes.with_state(Arc::new(parts));
     let task = tokio::spawn(async move {
         let served = axum::serve(listener, routes).with_graceful_shutdown(async move { shutdown.requested().await });
         if let Err(error) = served.await {
@@ -59,21 +64,29 @@ async fn healthz() -> Json<u32> {
     Json(std::process::id())
 }
 
+async fn metrics(State(parts): State<Arc<Parts>>) -> Response {
+    let batcher = parts.batcher.as_ref().map(|batcher| batcher.status().borrow().clone());
+    let spool = parts.spool.as_ref().map(|spool| spool.borrow().clone());
+    let page = super::metrics::render(batcher.as_ref(), spool.as_ref());
+    ([(CONTENT_TYPE, super::metrics::CONTENT_TYPE)], page).into_response()
+}
+
 async fn run(State(parts): State<Arc<Parts>>, Json(order): Json<NightOrder>) -> Response {
-    match run_night(&parts.scheduler, order).await {
+    let Some(scheduler) = &parts.scheduler else { return StatusCode::NOT_FOUND.into_response() };
+    match run_night(scheduler, order).await {
         Ok(night) => Json(NightStarted { night }).into_response(),
         Err(error) => refuse(&error),
     }
 }
 
 async fn current(State(parts): State<Arc<Parts>>) -> Json<Option<NightStarted>> {
-    let progress = parts.scheduler.progress();
-    let night = progress.borrow().running.as_ref().map(|running| NightStarted { night: running.night.clone() });
-    Json(night)
+    let running = |scheduler: &SchedulerHandle| scheduler.progress().borrow().running.as_ref().map(|running| running.night.clone());
+    Json(parts.scheduler.as_ref().and_then(running).map(|night| NightStarted { night }))
 }
 
 async fn flush(State(parts): State<Arc<Parts>>) -> Response {
-    match parts.batcher.flush().await {
+    let Some(batcher) = &parts.batcher else { return StatusCode::NOT_FOUND.into_response() };
+    match batcher.flush().await {
         Ok(_) => Json(()).into_response(),
         Err(error) => refuse(&anyhow::Error::new(error)),
     }

@@ -1,0 +1,68 @@
+//! Decoding and encoding alone, on every core: the most that a process could land.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::anyhow;
+use nocturne_wire::{BatchName, Offset, Partition, Topic, avro, batch::BatchFooter};
+
+use super::{Material, Pure};
+
+/// Bytes of a batch, as the batcher seals them by default.
+const BATCH_BYTES: usize = 16 << 20;
+const BATCHES_A_THREAD: usize = 3;
+
+pub(super) fn measure(material: &Material) -> anyhow::Result<Pure> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let count = (BATCH_BYTES / material.mean_bytes()).min(100_000) as u64;
+    let records = (0..count).map(|n| material.record(n).map(|(_, bytes)| bytes)).collect::<anyhow::Result<Vec<_>>>()?;
+    let begun = Instant::now();
+    let spent: Vec<Spent> = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| batches(&records))).collect();
+        let ended = running.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
+        ended.collect::<anyhow::Result<_>>()
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let (decode, encode): (Duration, Duration) = (spent.iter().map(|s| s.decode).sum(), spent.iter().map(|s| s.encode).sum());
+    let all = (decode + encode).as_secs_f64();
+    Ok(Pure {
+        record_bytes: material.mean_bytes(),
+        records_per_second: (threads * BATCHES_A_THREAD) as f64 * count as f64 / seconds,
+        decode_share: decode.as_secs_f64() / all,
+        encode_share: encode.as_secs_f64() / all,
+        smaller: records.iter().map(Vec::len).sum::<usize>() as f64 / spent[0].bytes as f64,
+    })
+}
+
+struct Spent {
+    decode: Duration,
+    encode: Duration,
+    bytes: usize,
+}
+
+fn batches(records: &[Vec<u8>]) -> anyhow::Result<Spent> {
+    let raw: Vec<_> = (0..).map(Offset).zip(records.iter().map(Vec::as_slice)).collect();
+    let mut spent = Spent { decode: Duration::ZERO, encode: Duration::ZERO, bytes: 0 };
+    for _ in 0..BATCHES_A_THREAD {
+        let begun = Instant::now();
+        let decoded = nocturne_columns::decode(Topic::Interactions, &raw, None)?;
+        let between = Instant::now();
+        let footer = BatchFooter {
+            name: BatchName { topic: Topic::Interactions, partition: Partition(0), first: Offset(0) },
+            last: Offset(raw.len() as u64 - 1),
+            begin: Offset(0),
+            topic_id: "bench".to_owned(),
+            schema_fingerprint: avro::fingerprint_hex(Topic::Interactions),
+            writer: "bench".to_owned(),
+            rows: decoded.batch.num_rows() as u64,
+            dead: 0,
+            duplicates: decoded.duplicates,
+        };
+        spent.bytes = nocturne_columns::seal(&decoded.batch, &footer)?.len();
+        spent.decode += between - begun;
+        spent.encode += between.elapsed();
+    }
+    Ok(spent)
+}

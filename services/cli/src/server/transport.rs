@@ -1,0 +1,107 @@
+//! How records travel: through the log of this machine, or through a spool and Kafka.
+
+use std::path::Path;
+
+use anyhow::Context;
+use nocturne_bus::{Group, LocalLog, Publisher, Spool, SpoolStatus, create_topics};
+use tokio::sync::watch;
+
+use super::Config;
+use crate::{failure::Advise, places};
+
+/// The transport, open.
+pub(crate) enum Transport {
+    /// Records stay on this machine until they are sealed.
+    Local(LocalLog),
+    /// Records go to Kafka.
+    Kafka(Spool),
+}
+
+const KAFKA_HINT: &str = "check the [kafka] settings; `nocturne doctor kafka` finds out what is wrong";
+
+impl Transport {
+    /// Opens what the settings say in a state directory.
+    ///
+    /// # Errors
+    /// When the log cannot be opened, or the Kafka settings make no sense. Brokers need not be there.
+    pub(crate) async fn open(state: &Path, config: &Config) -> anyhow::Result<Self> {
+        if config.kafka.is_set() {
+            make_topics(config).await;
+            let (dir, spool, kafka) = (places::spool_dir(state), config.spool.clone(), config.kafka.clone());
+            let opening = tokio::task::spawn_blocking(move || Spool::open(&dir, &spool, &kafka));
+            let spool = opening.await.context("opening the spool")?.advise("opening the spool", KAFKA_HINT)?;
+            tell(&spool.recovered());
+            return Ok(Self::Kafka(spool));
+        }
+        let (dir, settings) = (places::log_dir(state), config.log.clone());
+        let opening = tokio::task::spawn_blocking(move || LocalLog::open(&dir, &settings));
+        let log = opening.await.context("opening the log")?.advise("opening the log", "check the [log] settings and the disk")?;
+        tell(&log.recovered());
+        Ok(Self::Local(log))
+    }
+
+    /// A handle that publishes.
+    pub(crate) fn publisher(&self) -> Publisher {
+        match self {
+            Self::Local(log) => log.publisher(),
+            Self::Kafka(spool) => spool.publisher(),
+        }
+    }
+
+    /// Who hands out the partitions that a batcher reads.
+    ///
+    /// # Errors
+    /// When the Kafka settings make no sense.
+    pub(crate) fn group(&self, config: &Config) -> anyhow::Result<Group> {
+        match self {
+            Self::Local(log) => Ok(Group::local(log)),
+            Self::Kafka(_) => join(config),
+        }
+    }
+
+    /// How the spool stands, when there is one.
+    pub(crate) fn spool(&self) -> Option<watch::Receiver<SpoolStatus>> {
+        match self {
+            Self::Local(_) => None,
+            Self::Kafka(spool) => Some(spool.status()),
+        }
+    }
+
+    /// Writes what is queued, sends what can be sent at once, and closes.
+    pub(crate) async fn close(self) {
+        match self {
+            Self::Local(log) => log.close().await,
+            Self::Kafka(spool) => spool.close().await,
+        }
+    }
+}
+
+/// Joins the group of batchers.
+///
+/// # Errors
+/// When the Kafka settings make no sense.
+pub(crate) fn join(config: &Config) -> anyhow::Result<Group> {
+    Group::join(&config.kafka).advise("joining the group of batchers", KAFKA_HINT)
+}
+
+/// Makes missing topics. Brokers that are away now do not stop a start: the spool waits for them, and an operator may make topics, too.
+pub(crate) async fn make_topics(config: &Config) {
+    if !config.kafka.create.enabled {
+        return;
+    }
+    match create_topics(&config.kafka).await {
+        Ok(made) if made.is_empty() => {}
+        Ok(made) => tracing::info!(topics = made.join(", "), "topics made"),
+        Err(error) => {
+            tracing::warn!(error = nocturne_kit::telemetry::chain(&error), "topics could not be made; going on without");
+        }
+    }
+}
+
+fn tell(recovered: &nocturne_bus::Recovered) {
+    if recovered.is_clean() {
+        tracing::debug!(records = recovered.records, "log opened");
+    } else {
+        tracing::warn!(?recovered, "log repaired");
+    }
+}

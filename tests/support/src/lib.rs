@@ -1,0 +1,30 @@
+//! Real counterparts for tests: Kafka, an S3 server, foreign clients.
+//!
+//! Each is installed from a package registry by its ordinary client, once, into a cache outside the checkout; what cannot be had is
+//! [`Absent`] with the reason, which a test prints as SKIPPED. A server lives as long as its value, and not longer than the test's process,
+//! however that ends: a guardian reads a pipe that only the process holds open.
+
+mod kafka;
+mod python;
+mod s3;
+mod script;
+
+pub use kafka::{Kafka, Secured};
+pub use python::Python;
+pub use s3::S3;
+pub use script::Absent;
+
+/// Gives the value, or prints why there is none and returns from the test.
+#[macro_export]
+macro_rules! or_skip {
+    ($value:expr) => {
+        match $value {
+            Ok(value) => value,
+            Err(absent) => {
+                println!("SKIPPED: {absent}");
+                eprintln!("SKIPPED: {absent}");
+                return;
+            }
+        }
+    };
+}

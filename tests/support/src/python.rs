@@ -1,0 +1,34 @@
+//! Foreign clients and readers: confluent-kafka, DuckDB, pyarrow, boto3, fastavro.
+
+use std::{path::PathBuf, process::Command};
+
+use crate::script::{self, Absent};
+
+/// An environment with them.
+#[derive(Debug, Clone)]
+pub struct Python {
+    dir: PathBuf,
+}
+
+impl Python {
+    /// Installs them if need be.
+    ///
+    /// # Errors
+    /// When Python is missing, or nothing can be downloaded.
+    pub fn install() -> Result<Self, Absent> {
+        script::install("python", "python-install.sh", &[]).map(|dir| Self { dir })
+    }
+
+    /// Runs a program given as text; what it printed.
+    ///
+    /// # Errors
+    /// When it fails, with what it said.
+    pub fn run(&self, program: &str, args: &[&str]) -> Result<String, Absent> {
+        let output = Command::new(self.dir.join("bin/python")).args(["-c", program]).args(args).output();
+        let output = output.map_err(|error| Absent(format!("running Python: {error}")))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(Absent(format!("a Python program failed: {}", String::from_utf8_lossy(&output.stderr))))
+    }
+}
