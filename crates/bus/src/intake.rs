@@ -333,6 +333,7 @@ impl Group {
             buffers: BTreeMap::new(),
             waiting: Arc::new(AtomicU64::new(0)),
             paused: false,
+            holding: None,
             told: None,
         };
         let thread = Some(group::spawn(member)?);

@@ -68,40 +68,63 @@ pub fn feedback_from_avro(records: &[(Offset, &[u8])], recent: Option<&HashSet<I
 /// # Errors
 /// Only when the Avro schema itself cannot be turned into columns; never because of a record.
 pub fn decode(topic: Topic, records: &[(Offset, &[u8])], recent: Option<&HashSet<IdHash>>) -> Result<Decoded> {
-    let mut valid = Vec::with_capacity(records.len());
-    let mut dead = Vec::new();
+    let Sorted { mut valid, mut dead, duplicates } = sort_out(topic, records, recent);
+    let batch = into_columns(topic, &mut valid, &mut dead)?;
+    dead.sort_by_key(|letter| letter.offset);
+    Ok(Decoded { batch, dead, duplicates, ids: valid.into_iter().map(|record| record.id).collect() })
+}
+
+/// Records by what becomes of them.
+pub(crate) struct Sorted<'a> {
+    pub(crate) valid: Vec<Valid<'a>>,
+    pub(crate) dead: Vec<DeadLetter>,
+    pub(crate) duplicates: u64,
+}
+
+/// Checks every record and finds those that were there before.
+pub(crate) fn sort_out<'a>(topic: Topic, records: &[(Offset, &'a [u8])], recent: Option<&HashSet<IdHash>>) -> Sorted<'a> {
+    let mut sorted = Sorted { valid: Vec::with_capacity(records.len()), dead: Vec::new(), duplicates: 0 };
     let mut seen = HashSet::with_capacity(records.len());
-    let mut duplicates = 0;
     for &(offset, raw) in records {
         match avro::check(topic, raw).map(|checked| IdHash::of(checked.id)) {
-            Err(error) => dead.push(DeadLetter { offset, reason: error.to_string(), raw: raw.to_vec() }),
-            Ok(id) if recent.is_some_and(|recent| recent.contains(&id)) => duplicates += 1,
+            Err(error) => sorted.dead.push(DeadLetter { offset, reason: error.to_string(), raw: raw.to_vec() }),
+            Ok(id) if recent.is_some_and(|recent| recent.contains(&id)) => sorted.duplicates += 1,
             Ok(id) => {
                 if seen.insert(id) {
-                    valid.push(Valid { offset, raw, id });
+                    sorted.valid.push(Valid { offset, raw, id });
                 } else {
-                    duplicates += 1;
+                    sorted.duplicates += 1;
                 }
             }
         }
     }
-    let batch = loop {
-        match columns(topic, &valid)? {
-            Ok(batch) => break batch,
+    sorted
+}
+
+/// Columns of checked records; one that the columnar decoder refuses all the same is taken out of them.
+pub(crate) fn into_columns(topic: Topic, valid: &mut Vec<Valid<'_>>, dead: &mut Vec<DeadLetter>) -> Result<RecordBatch> {
+    loop {
+        match columns(topic, valid)? {
+            Ok(batch) => return Ok(batch),
             Err(Refused { index, reason }) => {
                 let Valid { offset, raw, .. } = valid.remove(index);
                 dead.push(DeadLetter { offset, reason, raw: raw.to_vec() });
             }
         }
-    };
-    dead.sort_by_key(|letter| letter.offset);
-    Ok(Decoded { batch, dead, duplicates, ids: valid.into_iter().map(|record| record.id).collect() })
+    }
 }
 
-struct Valid<'a> {
+/// A record that was checked.
+pub(crate) struct Valid<'a> {
     offset: Offset,
     raw: &'a [u8],
-    id: IdHash,
+    pub(crate) id: IdHash,
+}
+
+impl Valid<'_> {
+    pub(crate) const fn bytes(&self) -> usize {
+        self.raw.len()
+    }
 }
 
 struct Refused {

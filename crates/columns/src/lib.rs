@@ -4,6 +4,7 @@
 //! datafusion, so that one version of them serves the whole tree; a [`RecordBatch`] passes through other crates unopened.
 //!
 //! * [`decode()`]: Avro records → Arrow rows and dead letters, duplicates dropped.
+//! * [`seal_records`]: both in one, slice by slice: what a batcher does.
 //! * [`seal()`], [`open_batch`]: rows ⇄ one sealed Parquet object with a [`nocturne_wire::batch::BatchFooter`].
 //! * [`interactions`], [`feedback`]: rows → records.
 //! * [`audit()`]: proves that every offset was sealed exactly once.
@@ -34,7 +35,7 @@ pub use error::ColumnsError;
 pub use late::{take_rows, unmatched};
 pub use metrics::{MetricRow, read_metrics, write_metrics};
 pub use rows::{feedback, id_hashes, interactions};
-pub use seal::{open_batch, read_batch, read_footer, seal};
+pub use seal::{Range, Sealed, open_batch, read_batch, read_footer, seal, seal_records};
 
 /// This crate's outcome.
 pub type Result<T, E = ColumnsError> = std::result::Result<T, E>;

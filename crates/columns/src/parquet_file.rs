@@ -6,7 +6,11 @@
 
 use std::sync::Arc;
 
-use arrow::{array::RecordBatch, compute::concat_batches, datatypes::Schema};
+use arrow::{
+    array::RecordBatch,
+    compute::concat_batches,
+    datatypes::{Schema, SchemaRef},
+};
 use bytes::Bytes;
 use parquet::{
     arrow::{
@@ -37,24 +41,46 @@ pub(crate) fn properties() -> WriterPropertiesBuilder {
         .set_statistics_enabled(EnabledStatistics::Page)
 }
 
+/// Writes one object in pieces, so that its rows need not all be in columns at once.
+pub(crate) struct Writer {
+    what: &'static str,
+    inner: ArrowWriter<Vec<u8>>,
+}
+
+impl Writer {
+    pub(crate) fn new(what: &'static str, schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
+        let failed = ColumnsError::write(what);
+        let mut inner = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(&failed)?;
+        let header = [TAG, &[0; DIGEST_BYTES]].concat();
+        inner.write_all(&header).map_err(|error| failed(error.into()))?;
+        Ok(Self { what, inner })
+    }
+
+    pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.inner.write(rows).map_err(ColumnsError::write(self.what))
+    }
+
+    /// Ends the object with what it says about itself, and puts its digest in its place.
+    pub(crate) fn finish(mut self, metadata: &[(&str, String)]) -> Result<Bytes> {
+        for (key, value) in metadata {
+            self.inner.append_key_value_metadata(KeyValue::new((*key).to_owned(), value.clone()));
+        }
+        let mut bytes = self.inner.into_inner().map_err(ColumnsError::write(self.what))?;
+        let digest = digest(&bytes);
+        bytes[DIGEST_AT..HEADER_BYTES].copy_from_slice(&digest);
+        Ok(bytes.into())
+    }
+}
+
 pub(crate) fn write(
     what: &'static str,
     batch: &RecordBatch,
     properties: WriterProperties,
     metadata: &[(&str, String)],
 ) -> Result<Bytes> {
-    let failed = ColumnsError::write(what);
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).map_err(&failed)?;
-    let header = [TAG, &[0; DIGEST_BYTES]].concat();
-    writer.write_all(&header).map_err(|error| failed(error.into()))?;
-    writer.write(batch).map_err(&failed)?;
-    for (key, value) in metadata {
-        writer.append_key_value_metadata(KeyValue::new((*key).to_owned(), value.clone()));
-    }
-    let mut bytes = writer.into_inner().map_err(failed)?;
-    let digest = digest(&bytes);
-    bytes[DIGEST_AT..HEADER_BYTES].copy_from_slice(&digest);
-    Ok(bytes.into())
+    let mut writer = Writer::new(what, batch.schema(), properties)?;
+    writer.write(batch)?;
+    writer.finish(metadata)
 }
 
 /// SHA-256 of an object of at least [`HEADER_BYTES`] as if its digest were zero.

@@ -1,17 +1,30 @@
 //! Sealed batches: rows ⇄ one Parquet object that says in its footer what it covers.
 
+use std::{
+    collections::{HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+
 use bytes::Bytes;
 use nocturne_wire::{
-    BatchName, Topic, avro,
+    BatchName, Offset, Topic, avro,
     batch::{BatchFooter, FOOTER_KEY},
 };
 use parquet::{
     arrow::arrow_reader::ArrowReaderMetadata,
-    file::properties::{EnabledStatistics, WriterProperties},
+    file::{
+        metadata::SortingColumn,
+        properties::{EnabledStatistics, WriterProperties},
+    },
     schema::types::ColumnPath,
 };
 
-use crate::{ColumnsError, RecordBatch, Result, parquet_file, schema};
+use crate::{
+    ColumnsError, DeadLetter, IdHash, RecordBatch, Result,
+    dead_letters::seal_dead_letters,
+    decode::{Sorted, Valid, into_columns, sort_out},
+    parquet_file, schema,
+};
 
 const WHAT: &str = "batch";
 
@@ -28,7 +41,98 @@ pub fn seal(batch: &RecordBatch, footer: &BatchFooter) -> Result<Bytes> {
         let reason = format!("its columns are not those of {}", footer.name.topic);
         return Err(ColumnsError::Refused { what: WHAT, reason });
     }
-    parquet_file::write(WHAT, batch, properties(footer), &[(FOOTER_KEY, footer_json(footer)?)])
+    parquet_file::write(WHAT, batch, properties(footer.name.topic, footer.rows), &[(FOOTER_KEY, footer_json(footer)?)])
+}
+
+/// The range that is to be sealed.
+#[derive(Debug, Clone)]
+pub struct Range {
+    /// The batch's name.
+    pub name: BatchName,
+    /// The last offset that it covers.
+    pub last: Offset,
+    /// Offset at which sealing of the partition began.
+    pub begin: Offset,
+    /// Identity of the topic.
+    pub topic_id: String,
+    /// Process that seals.
+    pub writer: String,
+}
+
+/// A batch that is ready to be created.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// What it says about itself.
+    pub footer: BatchFooter,
+    /// Its object.
+    pub parquet: Bytes,
+    /// The object of its dead letters, when it has any.
+    pub dead: Option<Bytes>,
+    /// Ids of its rows, in their order: to be remembered as recent.
+    pub ids: Vec<IdHash>,
+    /// Time that went into checking records and turning them into columns.
+    pub decode: Duration,
+    /// Time that went into writing columns.
+    pub encode: Duration,
+}
+
+/// Rows and bytes that are in columns at once: enough for a page, and few enough that a batch takes little more memory than its records.
+const SLICE_ROWS: usize = 4096;
+const SLICE_BYTES: usize = 1 << 20;
+
+/// Seals records of a range: decodes and encodes them slice by slice. `lost` are letters for offsets that have no record.
+///
+/// # Errors
+/// Only when the schema cannot be turned into columns, or columns cannot be written; never because of a record.
+pub fn seal_records(
+    range: Range,
+    records: &[(Offset, &[u8])],
+    lost: Vec<DeadLetter>,
+    recent: Option<&HashSet<IdHash>>,
+) -> Result<Sealed> {
+    let topic = range.name.topic;
+    let begun = Instant::now();
+    let Sorted { valid, mut dead, duplicates } = sort_out(topic, records, recent);
+    let mut valid = VecDeque::from(valid);
+    let mut decode = begun.elapsed();
+    let mut writer = parquet_file::Writer::new(WHAT, schema::of(topic)?, properties(topic, valid.len() as u64))?;
+    let mut ids = Vec::with_capacity(valid.len());
+    while !valid.is_empty() {
+        let sliced = Instant::now();
+        let mut slice = take_slice(&mut valid);
+        let rows = into_columns(topic, &mut slice, &mut dead)?;
+        decode += sliced.elapsed();
+        ids.extend(slice.iter().map(|record| record.id));
+        writer.write(&rows)?;
+    }
+    dead.extend(lost);
+    dead.sort_by_key(|letter| letter.offset);
+    let Range { name, last, begin, topic_id, writer: process } = range;
+    let footer = BatchFooter {
+        name,
+        last,
+        begin,
+        topic_id,
+        schema_fingerprint: avro::fingerprint_hex(topic),
+        writer: process,
+        rows: ids.len() as u64,
+        dead: dead.len() as u64,
+        duplicates,
+    };
+    let parquet = writer.finish(&[(FOOTER_KEY, footer_json(&footer)?)])?;
+    let dead = if dead.is_empty() { None } else { Some(seal_dead_letters(&dead, &footer)?) };
+    Ok(Sealed { footer, parquet, dead, ids, decode, encode: begun.elapsed() - decode })
+}
+
+fn take_slice<'a>(valid: &mut VecDeque<Valid<'a>>) -> Vec<Valid<'a>> {
+    let mut slice = Vec::new();
+    let mut bytes = 0;
+    while slice.len() < SLICE_ROWS && bytes < SLICE_BYTES {
+        let Some(record) = valid.pop_front() else { break };
+        bytes += record.bytes();
+        slice.push(record);
+    }
+    slice
 }
 
 pub(crate) fn footer_json(footer: &BatchFooter) -> Result<String> {
@@ -36,13 +140,15 @@ pub(crate) fn footer_json(footer: &BatchFooter) -> Result<String> {
 }
 
 /// Ids are looked up one by one and never repeat: a bloom filter and no dictionary. Long texts are never compared: no statistics.
-fn properties(footer: &BatchFooter) -> WriterProperties {
+fn properties(topic: Topic, rows: u64) -> WriterProperties {
     let id = || ColumnPath::from("id");
     let mut properties = parquet_file::properties()
         .set_column_dictionary_enabled(id(), false)
         .set_column_bloom_filter_enabled(id(), true)
-        .set_column_bloom_filter_max_ndv(id(), footer.rows.max(1));
-    let texts: &[&[&str]] = match footer.name.topic {
+        .set_column_bloom_filter_max_ndv(id(), rows.max(1))
+        // Rows are in the order of offsets, the first column.
+        .set_sorting_columns(Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: false }]));
+    let texts: &[&[&str]] = match topic {
         Topic::Interactions => &[&["answer"], &["messages", "list", "item", "content"]],
         Topic::Feedback => &[&["correction"]],
     };

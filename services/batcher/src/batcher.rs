@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
-    thread,
 };
 
 use nocturne_bus::{Change, Group, Intake, Revoked};
@@ -11,13 +10,14 @@ use nocturne_kit::{Shutdown, telemetry::chain};
 use nocturne_lake::Lake;
 use nocturne_wire::{Offset, Partition, Topic};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
 use crate::{
     BatcherError, BatcherHandle, BatcherSettings, BatcherStatus, PartitionStatus,
     budget::Share,
+    encoders::Encoders,
     handle::{Desks, FLUSH_CAPACITY},
     recent::RecentIds,
     store::Store,
@@ -67,7 +67,7 @@ pub(crate) struct Workers<S> {
     store: S,
     writer: String,
     buffered: Arc<AtomicU64>,
-    encoders: Arc<Semaphore>,
+    encoders: Encoders,
     status: watch::Sender<BatcherStatus>,
     ready: Vec<Worker<S>>,
     pub(crate) handle: BatcherHandle,
@@ -90,7 +90,7 @@ impl<S: Store> Workers<S> {
             store,
             writer: writer.to_owned(),
             buffered: Arc::default(),
-            encoders: Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from))),
+            encoders: Encoders::start().map_err(BatcherError::Threads)?,
             status,
             ready: Vec::new(),
             handle,
@@ -144,7 +144,7 @@ impl<S: Store> Workers<S> {
             tokio::select! {
                 biased;
                 Some(ended) = tasks.join_next() => {
-                    ended.map_err(|source| BatcherError::Panicked { what: "a partition".to_owned(), source })?;
+                    ended.map_err(|error| BatcherError::Panicked { what: "a partition".to_owned(), why: error.to_string() })?;
                 }
                 change = self.group.next(), if handing_out => match change {
                     Some(Change::Assigned(intakes)) => {

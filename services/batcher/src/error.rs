@@ -88,12 +88,14 @@ pub enum BatcherError {
     #[error("reading records")]
     Read(#[from] ReadError),
     /// A worker or its encoder panicked; a defect.
-    #[error("the sealing of {what} ended unexpectedly")]
+    #[error("the sealing of {what} ended unexpectedly: {why}")]
     Panicked {
         /// What was being sealed.
         what: String,
-        /// The panic.
-        #[source]
-        source: tokio::task::JoinError,
+        /// What the panic said.
+        why: String,
     },
+    /// The system did not start threads.
+    #[error("starting threads that encode")]
+    Threads(#[source] std::io::Error),
 }

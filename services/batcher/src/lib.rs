@@ -20,6 +20,7 @@
 mod batcher;
 mod budget;
 mod decide;
+mod encoders;
 mod error;
 mod handle;
 mod position;

@@ -9,7 +9,7 @@ use nocturne_wire::{
     epoch::{Epoch, EpochStart},
 };
 
-use crate::{BatcherError, prepare, recent::RecentIds, store::Store};
+use crate::{BatcherError, encoders::Encoders, prepare, recent::RecentIds, store::Store};
 
 /// Where sealing goes on, and the ids that were sealed before.
 #[derive(Debug)]
@@ -23,7 +23,12 @@ pub(crate) struct Position {
 }
 
 /// Reads a partition's position from the lake and holds the log against it: the two must belong together. The intake then stands there.
-pub(crate) async fn find<S: Store>(store: &S, intake: &mut Intake, recent_ids: usize) -> Result<Position, BatcherError> {
+pub(crate) async fn find<S: Store>(
+    store: &S,
+    encoders: &Encoders,
+    intake: &mut Intake,
+    recent_ids: usize,
+) -> Result<Position, BatcherError> {
     let (topic, partition) = (intake.topic(), intake.partition());
     let failed = |source| BatcherError::Lake { doing: "finding the position of", topic, partition, source };
     let topic_id = intake.topic_id().await?;
@@ -35,7 +40,7 @@ pub(crate) async fn find<S: Store>(store: &S, intake: &mut Intake, recent_ids: u
             break;
         }
         let Some(bytes) = store.find(name).await.map_err(failed)? else { continue };
-        match read(name, bytes).await {
+        match read(encoders, name, bytes).await {
             Ok((footer, ids)) => {
                 recent.extend_older(ids.into_iter());
                 newest.get_or_insert(footer);
@@ -79,10 +84,10 @@ pub(crate) fn recreated(intake: &Intake, lake: &str, log: &str) -> BatcherError 
     BatcherError::TopicRecreated { topic, partition, lake: lake.to_owned(), log: log.to_owned() }
 }
 
-/// Reads a batch on a blocking thread.
-pub(crate) async fn read(name: BatchName, bytes: Bytes) -> Result<(BatchFooter, Vec<IdHash>), BatcherError> {
-    let read = tokio::task::spawn_blocking(move || prepare::contents(&name, &bytes)).await;
-    read.map_err(|source| BatcherError::Panicked { what: format!("{} partition {}", name.topic, name.partition), source })?
+/// Reads a batch on an encoder thread.
+pub(crate) async fn read(encoders: &Encoders, name: BatchName, bytes: Bytes) -> Result<(BatchFooter, Vec<IdHash>), BatcherError> {
+    let read = encoders.run(move || prepare::contents(&name, &bytes)).await;
+    read.map_err(|why| BatcherError::Panicked { what: format!("{} partition {}", name.topic, name.partition), why })?
         .map_err(|source| BatcherError::Batch { name, source })
 }
 

@@ -1,11 +1,9 @@
 //! From records to the bytes of a batch, and back to ids. No I/O: it runs on a blocking thread.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use nocturne_bus::Record;
-use nocturne_columns::{ColumnsError, DeadLetter, IdHash, decode, id_hashes, open_batch, seal, seal_dead_letters};
-use nocturne_wire::{BatchName, Offset, avro, batch::BatchFooter};
+use nocturne_columns::{ColumnsError, DeadLetter, IdHash, Range, Sealed, id_hashes, open_batch, seal_records};
+use nocturne_wire::{BatchName, Offset, batch::BatchFooter};
 
 use crate::recent::RecentIds;
 
@@ -15,53 +13,11 @@ const LOST: &str = "the log lost the record: its segment was damaged";
 /// Why an offset of a Kafka topic has no record.
 const NOT_A_RECORD: &str = "Kafka has no record at this offset: it is a transaction's marker, or was compacted away";
 
-/// The range that is to be sealed.
-#[derive(Debug, Clone)]
-pub(crate) struct Range {
-    pub(crate) name: BatchName,
-    pub(crate) last: Offset,
-    pub(crate) begin: Offset,
-    pub(crate) topic_id: String,
-    pub(crate) writer: String,
-    /// Whether the records come from this process's own log.
-    pub(crate) local: bool,
-}
-
-/// A batch that is ready to be created.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) footer: BatchFooter,
-    pub(crate) parquet: Bytes,
-    pub(crate) dead: Option<Bytes>,
-    pub(crate) ids: Vec<IdHash>,
-    pub(crate) decode: Duration,
-    pub(crate) encode: Duration,
-}
-
-/// Decodes, drops duplicates and encodes.
-pub(crate) fn prepare(range: Range, records: &[Record], recent: &RecentIds) -> Result<Prepared, ColumnsError> {
-    let Range { name, last, begin, topic_id, writer, local } = range;
+/// Decodes, drops duplicates and encodes. `local` says whether the records come from this process's own log.
+pub(crate) fn prepare(range: Range, records: &[Record], local: bool, recent: &RecentIds) -> Result<Sealed, ColumnsError> {
     let raw: Vec<(Offset, &[u8])> = records.iter().map(|record| (record.offset, record.payload.as_ref())).collect();
-    let begun = Instant::now();
-    let decoded = decode(name.topic, &raw, Some(recent.set()))?;
-    let decode = begun.elapsed();
-    let mut dead = decoded.dead;
-    dead.extend(lost(name.first, last, records, if local { LOST } else { NOT_A_RECORD }));
-    dead.sort_by_key(|letter| letter.offset);
-    let footer = BatchFooter {
-        name,
-        last,
-        begin,
-        topic_id,
-        schema_fingerprint: avro::fingerprint_hex(name.topic),
-        writer,
-        rows: decoded.batch.num_rows() as u64,
-        dead: dead.len() as u64,
-        duplicates: decoded.duplicates,
-    };
-    let parquet = seal(&decoded.batch, &footer)?;
-    let dead = if dead.is_empty() { None } else { Some(seal_dead_letters(&dead, &footer)?) };
-    Ok(Prepared { footer, parquet, dead, ids: decoded.ids, decode, encode: begun.elapsed() - decode })
+    let lost = lost(range.name.first, range.last, records, if local { LOST } else { NOT_A_RECORD });
+    seal_records(range, &raw, lost, Some(recent.set()))
 }
 
 /// A dead letter for every offset of the range that has no record.

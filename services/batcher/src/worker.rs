@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use nocturne_bus::{Intake, ReadError, Record};
+use nocturne_columns::{Range, Sealed};
 use nocturne_kit::{Shutdown, retry::Backoff, telemetry::chain};
 use nocturne_lake::LakeError;
 use nocturne_wire::{BatchName, Offset, Partition, Topic, avro};
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Duration, Instant},
 };
 
@@ -15,9 +16,10 @@ use crate::{
     Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent,
     budget::Share,
     decide,
+    encoders::Encoders,
     handle::Flush,
     position,
-    prepare::{self, Prepared, Range},
+    prepare,
     recent::RecentIds,
     store::Store,
 };
@@ -44,7 +46,7 @@ pub(crate) struct Worker<S> {
     pub(crate) log_end_at_opening: Option<Offset>,
     pub(crate) recent: Arc<RecentIds>,
     pub(crate) share: Share,
-    pub(crate) encoders: Arc<Semaphore>,
+    pub(crate) encoders: Encoders,
     pub(crate) flushes: mpsc::Receiver<Flush>,
     pub(crate) status: watch::Sender<BatcherStatus>,
     pub(crate) read: Read,
@@ -155,7 +157,7 @@ impl<S: Store> Worker<S> {
 
     /// Looks again for where sealing goes on.
     pub(crate) async fn find_position(&mut self) -> Result<(), BatcherError> {
-        let found = position::find(&self.store, &mut self.intake, self.settings.recent_ids).await?;
+        let found = position::find(&self.store, &self.encoders, &mut self.intake, self.settings.recent_ids).await?;
         if let Some(end) = self.log_end_at_opening.filter(|end| *end < found.next) {
             let (topic, partition) = (self.topic, self.partition);
             return Err(BatcherError::LogBehind { topic, partition, position: found.next, end });
@@ -236,7 +238,7 @@ impl<S: Store> Worker<S> {
             self.lost = true;
             return Err(position::recreated(&self.intake, &self.topic_id, &topic_id));
         }
-        let Prepared { footer, parquet, dead, ids, decode, encode } = prepared;
+        let Sealed { footer, parquet, dead, ids, decode, encode } = prepared;
         let bytes = parquet.len() as u64;
         let begun = Instant::now();
         match self.store.seal(&footer, parquet, dead).await {
@@ -266,24 +268,21 @@ impl<S: Store> Worker<S> {
         Ok(())
     }
 
-    /// Decodes and encodes on a blocking thread.
-    async fn prepare(&self, name: BatchName, end: Offset) -> Result<Prepared, BatcherError> {
+    /// Decodes and encodes on an encoder thread.
+    async fn prepare(&self, name: BatchName, end: Offset) -> Result<Sealed, BatcherError> {
         let range = Range {
             name,
             last: Offset(end.0.saturating_sub(1)),
             begin: self.begin,
             topic_id: self.topic_id.clone(),
             writer: self.writer.clone(),
-            local: self.intake.is_local(),
         };
-        // As many at a time as there are cores: more would only take memory.
-        let permit = self.encoders.acquire().await;
+        let local = self.intake.is_local();
         let (records, recent) = (self.read.records.clone(), self.recent.clone());
         let what = || format!("{} partition {}", self.topic, self.partition);
-        let prepared = tokio::task::spawn_blocking(move || prepare::prepare(range, &records, &recent)).await;
-        drop(permit);
+        let prepared = self.encoders.run(move || prepare::prepare(range, &records, local, &recent)).await;
         prepared
-            .map_err(|source| BatcherError::Panicked { what: what(), source })?
+            .map_err(|why| BatcherError::Panicked { what: what(), why })?
             .map_err(|source| BatcherError::Encode { name, source })
     }
 
@@ -296,7 +295,7 @@ impl<S: Store> Worker<S> {
             let found =
                 found.map_err(|source| BatcherError::Lake { doing: "finding the position of", topic, partition, source })?;
             let Some(bytes) = found else { break };
-            let (footer, ids) = position::read(name, bytes).await?;
+            let (footer, ids) = position::read(&self.encoders, name, bytes).await?;
             if footer.topic_id != self.topic_id {
                 self.lost = true;
                 return Err(position::recreated(&self.intake, &footer.topic_id, &self.topic_id));

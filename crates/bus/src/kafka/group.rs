@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::{Bytes, BytesMut};
 use nocturne_kit::Shutdown;
 use nocturne_wire::{Partition, Topic};
 use rdkafka::{
@@ -31,10 +32,17 @@ use tokio::sync::{Notify, mpsc as channel};
 use super::{KafkaError, KafkaSettings, client, token};
 
 const POLL: Duration = Duration::from_millis(50);
+const CHUNK_BYTES: usize = 256 << 10;
+/// How long readers may have enough before partitions are paused. Not polling for so long is what flow control costs least: pausing throws away
+/// what librdkafka has fetched.
+const HOLD: Duration = Duration::from_secs(5);
+const HOLD_STEP: Duration = Duration::from_millis(1);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the other members may be waited for when this one goes.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 const TELL_EVERY: Duration = Duration::from_mins(1);
+
+const LEAST_FETCH: u64 = 1 << 20;
 
 pub(crate) type Key = (Topic, Partition);
 
@@ -83,7 +91,9 @@ pub(crate) struct Buffer {
 
 #[derive(Debug, Default)]
 struct Inner {
-    records: VecDeque<(i64, bytes::Bytes)>,
+    records: VecDeque<(i64, Bytes)>,
+    /// Where payloads are copied to: they are read and dropped in their order, and one allocation serves many.
+    chunk: BytesMut,
     /// The next offset that is wanted; `None` before the first seek and while one is under way.
     expected: Option<i64>,
     /// Whether the partition was revoked.
@@ -109,14 +119,19 @@ impl Buffer {
             }
             inner.expected = Some(offset + 1);
             self.waiting.fetch_add(payload.len() as u64, Ordering::Relaxed);
-            inner.records.push_back((offset, bytes::Bytes::copy_from_slice(payload)));
+            if inner.chunk.capacity() < payload.len() {
+                inner.chunk = BytesMut::with_capacity(CHUNK_BYTES.max(payload.len()));
+            }
+            inner.chunk.extend_from_slice(payload);
+            let payload = inner.chunk.split().freeze();
+            inner.records.push_back((offset, payload));
         });
         self.end.fetch_max(offset + 1, Ordering::Relaxed);
         self.ready.notify_one();
     }
 
     /// Takes records out.
-    pub(crate) fn take(&self, max_records: usize, max_bytes: u64) -> Vec<(i64, bytes::Bytes)> {
+    pub(crate) fn take(&self, max_records: usize, max_bytes: u64) -> Vec<(i64, Bytes)> {
         self.with(|inner| {
             let mut bytes = 0;
             let mut taken = Vec::new();
@@ -235,6 +250,9 @@ pub(crate) fn consumer(settings: &KafkaSettings) -> Result<Consumer, KafkaError>
         .set("partition.assignment.strategy", consumer.assignment.as_str())
         .set("session.timeout.ms", consumer.session_timeout_milliseconds.to_string())
         .set("queued.max.messages.kbytes", consumer.prefetch_bytes.div_ceil(1024).to_string())
+        // One answer holds this much of all partitions and that much of one; both grow when they are decompressed.
+        .set("fetch.max.bytes", (consumer.prefetch_bytes / 4).max(LEAST_FETCH).to_string())
+        .set("fetch.message.max.bytes", (consumer.prefetch_bytes / 16).max(LEAST_FETCH).to_string())
         .set("fetch.wait.max.ms", "100")
         // Where to read from is in the lake. An offset that is gone is an error, not a reason to skip.
         .set("enable.auto.commit", "false")
@@ -261,6 +279,8 @@ pub(crate) struct Member {
     pub(crate) buffers: BTreeMap<Key, Arc<Buffer>>,
     pub(crate) waiting: Arc<AtomicU64>,
     pub(crate) paused: bool,
+    /// Since when polling waits for readers.
+    pub(crate) holding: Option<Instant>,
     pub(crate) told: Option<Instant>,
 }
 
@@ -270,6 +290,10 @@ impl Member {
         let consumer = self.consumer.clone();
         while !self.stop.is_requested() {
             self.obey();
+            if self.holds() {
+                thread::sleep(HOLD_STEP);
+                continue;
+            }
             match self.next(&consumer) {
                 Event::Record(message) => self.record(&message),
                 Event::Assigned(partitions) => self.assign(&partitions),
@@ -436,10 +460,24 @@ impl Member {
         }
     }
 
-    /// Stops the flow of every partition while readers have enough, and lets it go on when half of it is gone.
-    fn bound_memory(&mut self) {
+    /// Whether readers have enough for now.
+    fn has_enough(&self) -> bool {
         let (waiting, most) = (self.waiting.load(Ordering::Relaxed), self.settings.consumer.prefetch_bytes);
-        let pause = if self.paused { waiting > most / 2 } else { waiting > most };
+        waiting > if self.paused { most / 2 } else { most }
+    }
+
+    /// Whether polling waits for readers. When it has waited long, partitions are paused instead, so that the group is heard again.
+    fn holds(&mut self) -> bool {
+        if self.paused || !self.has_enough() {
+            self.holding = None;
+            return false;
+        }
+        self.holding.get_or_insert_with(Instant::now).elapsed() < HOLD
+    }
+
+    /// Stops the flow of every partition when readers have had enough for long, and lets it go on when half of it is gone.
+    fn bound_memory(&mut self) {
+        let pause = if self.paused { self.has_enough() } else { self.holding.is_some() };
         if pause == self.paused {
             return;
         }
@@ -447,7 +485,10 @@ impl Member {
         let list = self.list(begun.map(|buffer| buffer.key).collect::<Vec<_>>());
         let done = if pause { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
         match done {
-            Ok(()) => self.paused = pause,
+            Ok(()) => {
+                self.paused = pause;
+                self.holding = None;
+            }
             Err(error) => self.failed(&error),
         }
     }

@@ -163,7 +163,7 @@ async fn a_night_keeps_its_events_gates_and_files() {
 
 #[tokio::test]
 async fn a_location_of_another_kind_is_refused() {
-    for location in ["s3://bucket", "", "file://"] {
+    for location in ["ftp://host/x", "http://host/x", "", "file://"] {
         let refused = Lake::open(location).expect_err("refused");
         assert!(matches!(refused, LakeError::Refused { .. }), "{location}: {refused}");
     }

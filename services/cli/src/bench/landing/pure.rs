@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::anyhow;
-use nocturne_wire::{BatchName, Offset, Partition, Topic, avro, batch::BatchFooter};
+use nocturne_columns::Range;
+use nocturne_wire::{BatchName, Offset, Partition, Topic};
 
 use super::{Material, Pure};
 
@@ -46,23 +47,13 @@ fn batches(records: &[Vec<u8>]) -> anyhow::Result<Spent> {
     let raw: Vec<_> = (0..).map(Offset).zip(records.iter().map(Vec::as_slice)).collect();
     let mut spent = Spent { decode: Duration::ZERO, encode: Duration::ZERO, bytes: 0 };
     for _ in 0..BATCHES_A_THREAD {
-        let begun = Instant::now();
-        let decoded = nocturne_columns::decode(Topic::Interactions, &raw, None)?;
-        let between = Instant::now();
-        let footer = BatchFooter {
-            name: BatchName { topic: Topic::Interactions, partition: Partition(0), first: Offset(0) },
-            last: Offset(raw.len() as u64 - 1),
-            begin: Offset(0),
-            topic_id: "bench".to_owned(),
-            schema_fingerprint: avro::fingerprint_hex(Topic::Interactions),
-            writer: "bench".to_owned(),
-            rows: decoded.batch.num_rows() as u64,
-            dead: 0,
-            duplicates: decoded.duplicates,
-        };
-        spent.bytes = nocturne_columns::seal(&decoded.batch, &footer)?.len();
-        spent.decode += between - begun;
-        spent.encode += between.elapsed();
+        let name = BatchName { topic: Topic::Interactions, partition: Partition(0), first: Offset(0) };
+        let last = Offset(raw.len() as u64 - 1);
+        let range = Range { name, last, begin: Offset(0), topic_id: "bench".to_owned(), writer: "bench".to_owned() };
+        let sealed = nocturne_columns::seal_records(range, &raw, Vec::new(), None)?;
+        spent.bytes = sealed.parquet.len();
+        spent.decode += sealed.decode;
+        spent.encode += sealed.encode;
     }
     Ok(spent)
 }

@@ -173,12 +173,16 @@ mod child {
         };
         let http = reqwest::Client::builder().no_proxy().build()?;
         let page = || async { anyhow::Ok(http.get(url(address.control, "/metrics")).send().await?.text().await?) };
+        // What is left at the end of the backlog is asked for, not waited for; the answer comes when all of it landed.
+        let asking = http.post(url(address.control, "/admin/flush"));
+        let mut asking_for: Option<tokio::task::JoinHandle<_>> = None;
         let mut first: Option<(Instant, u64)> = None;
         let landed = loop {
             let text = page().await?;
             let (now, rows) = (Instant::now(), sum(&text, "nocturne_batcher_rows_total") as u64);
             if rows > 0 && first.is_none() {
                 first = Some((now, rows));
+                asking_for = asking.try_clone().map(|asking| tokio::spawn(asking.send()));
             }
             if rows >= records {
                 let (since, before) = first.unwrap_or((now, 0));
@@ -199,6 +203,9 @@ mod child {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         };
+        if let Some(asking) = asking_for {
+            asking.abort();
+        }
         drop(child.stdin.take());
         tokio::time::timeout(Duration::from_secs(30), child.wait()).await.context("the batcher does not stop")??;
         Ok(landed)
