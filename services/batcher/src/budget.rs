@@ -33,8 +33,12 @@ impl Share {
     /// Whether all workers together use more than they may, and this one no less than an equal share: the largest batches are sealed early,
     /// and the small ones of quiet partitions are not made smaller.
     pub(crate) fn must_give(&self) -> bool {
-        let workers = Arc::strong_count(&self.all).max(1) as u64;
-        self.all.load(Ordering::Relaxed) > self.limit && self.mine >= self.limit / workers
+        self.all.load(Ordering::Relaxed) > self.limit && self.mine >= self.limit / self.workers()
+    }
+
+    /// How many share the budget; the one who hands out shares may count as one, too.
+    pub(crate) fn workers(&self) -> u64 {
+        Arc::strong_count(&self.all).max(1) as u64
     }
 }
 

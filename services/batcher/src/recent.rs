@@ -24,8 +24,9 @@ impl RecentIds {
         self.order.len() >= self.capacity
     }
 
-    /// Remembers ids that are newer than all others.
-    pub(crate) fn extend(&mut self, ids: impl IntoIterator<Item = IdHash>) {
+    /// Remembers ids that are newer than all others, and so many in all.
+    pub(crate) fn extend(&mut self, ids: impl IntoIterator<Item = IdHash>, capacity: usize) {
+        self.capacity = capacity;
         for id in ids {
             if self.set.insert(id) {
                 self.order.push_back(id);
@@ -66,17 +67,19 @@ mod tests {
     #[test]
     fn the_oldest_ids_are_forgotten_first() {
         let mut recent = RecentIds::new(3);
-        recent.extend([1, 2, 3, 2, 4].map(id));
+        recent.extend([1, 2, 3, 2, 4].map(id), 3);
         assert_eq!(held(&recent), [2, 3, 4]);
     }
 
     #[test]
     fn older_ids_fill_the_window_from_the_newest_and_push_nothing_out() {
         let mut recent = RecentIds::new(3);
-        recent.extend([7].map(id));
+        recent.extend([7].map(id), 3);
         recent.extend_older([1, 2, 3].map(id).into_iter());
         assert_eq!(held(&recent), [2, 3, 7]);
-        recent.extend([8].map(id));
+        recent.extend([8].map(id), 3);
         assert_eq!(held(&recent), [3, 7, 8]);
+        recent.extend([9].map(id), 2);
+        assert_eq!(held(&recent), [8, 9]);
     }
 }

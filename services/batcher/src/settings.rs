@@ -22,7 +22,7 @@ pub struct SealSettings {
 
 impl Default for SealSettings {
     fn default() -> Self {
-        Self { bytes: 16 << 20, records: 100_000, age_seconds: 60, idle_seconds: 10, span_seconds: 6 * 3600 }
+        Self { bytes: 8 << 20, records: 100_000, age_seconds: 60, idle_seconds: 10, span_seconds: 6 * 3600 }
     }
 }
 
@@ -48,13 +48,14 @@ pub struct BatcherSettings {
     pub seal: SealSettings,
     /// Most bytes of records that wait to be sealed, over all partitions; beyond it batches are sealed early.
     pub buffered_bytes: u64,
-    /// Ids that a partition remembers to recognize a record that was sent twice. A replay that comes after so many other records
-    /// is not recognized.
+    /// Ids that all partitions of the process together remember, in equal parts, to recognize a record that was sent twice. A replay that comes
+    /// after so many other records of its partition is not recognized. A publisher that dies sends again what it had sent in its last second and
+    /// what librdkafka held.
     pub recent_ids: usize,
 }
 
 impl Default for BatcherSettings {
     fn default() -> Self {
-        Self { seal: SealSettings::default(), buffered_bytes: 64 << 20, recent_ids: 50_000 }
+        Self { seal: SealSettings::default(), buffered_bytes: 24 << 20, recent_ids: 400_000 }
     }
 }

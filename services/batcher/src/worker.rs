@@ -157,7 +157,8 @@ impl<S: Store> Worker<S> {
 
     /// Looks again for where sealing goes on.
     pub(crate) async fn find_position(&mut self) -> Result<(), BatcherError> {
-        let found = position::find(&self.store, &self.encoders, &mut self.intake, self.settings.recent_ids).await?;
+        let most = self.recent_ids();
+        let found = position::find(&self.store, &self.encoders, &mut self.intake, most).await?;
         if let Some(end) = self.log_end_at_opening.filter(|end| *end < found.next) {
             let (topic, partition) = (self.topic, self.partition);
             return Err(BatcherError::LogBehind { topic, partition, position: found.next, end });
@@ -171,6 +172,11 @@ impl<S: Store> Worker<S> {
         self.lost = false;
         self.change_status(|status| status.error = None);
         Ok(())
+    }
+
+    /// This partition's part of the ids that are remembered.
+    fn recent_ids(&self) -> usize {
+        self.settings.recent_ids / self.share.workers() as usize
     }
 
     fn accumulated(&self) -> Accumulated {
@@ -252,7 +258,8 @@ impl<S: Store> Worker<S> {
         );
         let spent = Spent { read: std::mem::take(&mut self.read.took), decode, encode, put: begun.elapsed() };
         let record_bytes = self.share.used();
-        Arc::make_mut(&mut self.recent).extend(ids);
+        let most = self.recent_ids();
+        Arc::make_mut(&mut self.recent).extend(ids, most);
         self.move_to(end);
         self.change_status(|status| {
             status.batches += 1;
@@ -301,7 +308,8 @@ impl<S: Store> Worker<S> {
                 return Err(position::recreated(&self.intake, &footer.topic_id, &self.topic_id));
             }
             tracing::info!(%topic, %partition, first = %name.first, last = %footer.last, writer = footer.writer, "another writer sealed first");
-            Arc::make_mut(&mut self.recent).extend(ids);
+            let most = self.recent_ids();
+            Arc::make_mut(&mut self.recent).extend(ids, most);
             self.begin = footer.begin;
             self.move_to(footer.last.next());
         }

@@ -3,9 +3,16 @@
 //! A fault test issues records with ids of its own, kills or breaks something, and at the end asks the lake. Nothing that was acknowledged
 //! may be missing, nothing may be there twice, nothing may be there that was never issued, and the audit must agree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
+use nocturne_batcher::{BatcherSettings, SealSettings};
+use nocturne_bus::{KafkaSettings, LogSettings, Partitions};
 use nocturne_columns::{AuditReport, audit, interactions, open_batch};
 use nocturne_lake::Lake;
 use nocturne_wire::{
@@ -49,6 +56,121 @@ pub fn encoded(record: &Interaction) -> (Vec<u8>, Vec<u8>) {
     (record.session.as_str().as_bytes().to_vec(), avro::encode_interaction(record))
 }
 
+/// A small log, so that kills meet many segments.
+pub fn log_settings() -> LogSettings {
+    LogSettings {
+        partitions: Partitions { interactions: 2, feedback: 1 },
+        segment_bytes: 16 << 10,
+        max_bytes: 256 << 20,
+        ..LogSettings::default()
+    }
+}
+
+/// Small batches, so that kills meet many of them.
+pub fn sealing() -> BatcherSettings {
+    let seal = SealSettings { records: 40, age_seconds: 3600, idle_seconds: 1, ..SealSettings::default() };
+    BatcherSettings { seal, ..BatcherSettings::default() }
+}
+
+/// Topics and a group of a test's own.
+pub fn kafka_settings(brokers: &str, name: &str) -> KafkaSettings {
+    let mut settings = KafkaSettings { brokers: brokers.to_owned(), ..KafkaSettings::default() };
+    settings.topics.interactions = format!("{name}.interactions");
+    settings.topics.feedback = format!("{name}.feedback");
+    settings.create.interactions = 4;
+    settings.consumer.group = format!("{name}.batcher");
+    settings.consumer.session_timeout_milliseconds = 6_000;
+    settings.producer.linger_milliseconds = 5;
+    settings
+}
+
+/// A command as a process that is killed with its value, and what it said.
+#[derive(Debug)]
+pub struct Victim {
+    process: Child,
+    said: std::sync::mpsc::Receiver<String>,
+}
+
+impl Victim {
+    /// Starts `program` with arguments.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(program: &str, args: &[&str]) -> std::io::Result<Self> {
+        let mut process = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let (sender, said) = std::sync::mpsc::channel();
+        if let Some(out) = process.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(out).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Self { process, said })
+    }
+
+    /// Waits for it to say something, noting what it issues and acknowledges meanwhile; false when it ends or time passes first.
+    pub fn wait_for(&self, line: &str, patience: Duration, oracle: &mut Oracle) -> bool {
+        let end = Instant::now() + patience;
+        while let Ok(said) = self.said.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            oracle.note(&said);
+            if said == line {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Lets it go on for so long, noting what it says.
+    pub fn leave_alone(&self, time: Duration, oracle: &mut Oracle) {
+        let end = Instant::now() + time;
+        while let Ok(said) = self.said.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            oracle.note(&said);
+        }
+        std::thread::sleep(end.saturating_duration_since(Instant::now()));
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// `kill -9`, and what it had said before.
+    pub fn kill(mut self, oracle: &mut Oracle) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+        while let Ok(said) = self.said.recv_timeout(Duration::from_secs(5)) {
+            oracle.note(&said);
+        }
+    }
+
+    /// Waits for its end; whether it went well.
+    pub fn finish(mut self, patience: Duration, oracle: &mut Oracle) -> bool {
+        let end = Instant::now() + patience;
+        while let Ok(said) = self.said.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            oracle.note(&said);
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        self.process.wait().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// How many rounds a test runs: `NOCTURNE_ROUNDS`, or its own number.
+pub fn rounds(usual: u64) -> u64 {
+    std::env::var("NOCTURNE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 /// What was issued.
 #[derive(Debug, Clone, Default)]
 pub struct Oracle {
@@ -65,6 +187,15 @@ impl Oracle {
     /// Its acknowledgement came.
     pub fn acknowledge(&mut self, id: impl ToString) {
         self.acknowledged.insert(id.to_string());
+    }
+
+    /// Takes in what a victim said: `issue ID` or `ack ID`.
+    pub fn note(&mut self, line: &str) {
+        match line.split_once(' ') {
+            Some(("issue", id)) => self.issue(id),
+            Some(("ack", id)) => self.acknowledge(id),
+            _ => {}
+        }
     }
 
     /// Records that were acknowledged.

@@ -253,6 +253,8 @@ pub(crate) fn consumer(settings: &KafkaSettings) -> Result<Consumer, KafkaError>
         // One answer holds this much of all partitions and that much of one; both grow when they are decompressed.
         .set("fetch.max.bytes", (consumer.prefetch_bytes / 4).max(LEAST_FETCH).to_string())
         .set("fetch.message.max.bytes", (consumer.prefetch_bytes / 16).max(LEAST_FETCH).to_string())
+        // A full queue empties in milliseconds; by default the next fetch would wait a second.
+        .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "100")
         // Where to read from is in the lake. An offset that is gone is an error, not a reason to skip.
         .set("enable.auto.commit", "false")

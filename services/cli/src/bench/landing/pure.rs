@@ -12,8 +12,8 @@ use nocturne_wire::{BatchName, Offset, Partition, Topic};
 use super::{Material, Pure};
 
 /// Bytes of a batch, as the batcher seals them by default.
-const BATCH_BYTES: usize = 16 << 20;
-const BATCHES_A_THREAD: usize = 3;
+const BATCH_BYTES: usize = 8 << 20;
+const BATCHES_A_THREAD: usize = 12;
 
 pub(super) fn measure(material: &Material) -> anyhow::Result<Pure> {
     let threads = thread::available_parallelism().map_or(1, usize::from);

@@ -1,0 +1,122 @@
+//! `kill -9` of publisher, batcher and broker at random moments over a real Kafka; and a batcher that wakes up after its partitions went to others.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use nocturne_bus::create_topics;
+use nocturne_faults::{Oracle, Verdict, Victim, kafka_settings, rounds};
+use nocturne_lake::Lake;
+use nocturne_support::{Kafka, or_skip};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
+const LONG: Duration = Duration::from_secs(90);
+const RECORDS_A_ROUND: u64 = 300;
+
+struct House {
+    kafka: Kafka,
+    name: &'static str,
+    brokers: String,
+    dir: tempfile::TempDir,
+    oracle: Oracle,
+    issued: u64,
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+impl House {
+    fn new(kafka: Kafka, name: &'static str) -> Self {
+        let brokers = kafka.brokers();
+        block_on(create_topics(&kafka_settings(&brokers, name))).expect("topics");
+        Self { kafka, name, brokers, dir: tempfile::tempdir().expect("a folder"), oracle: Oracle::default(), issued: 0 }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_string_lossy().into_owned()
+    }
+
+    fn batcher(&self) -> Victim {
+        Victim::start(VICTIM, &["batch-kafka", &self.brokers, self.name, &self.path("lake")]).expect("starts")
+    }
+
+    fn publisher(&mut self) -> Victim {
+        let (spool, first, count) = (self.path("spool"), self.issued.to_string(), RECORDS_A_ROUND.to_string());
+        self.issued += RECORDS_A_ROUND;
+        Victim::start(VICTIM, &["publish-kafka", &spool, &self.brokers, self.name, "k", &first, &count]).expect("starts")
+    }
+
+    /// Waits until everything that was acknowledged is sealed, then asks the oracle.
+    fn check(&self) -> Verdict {
+        let lake = Lake::open(&self.path("lake")).expect("opens");
+        let end = Instant::now() + LONG;
+        loop {
+            let checked = block_on(self.oracle.check(&lake));
+            match checked {
+                Ok(verdict) => return verdict,
+                Err(faults) if Instant::now() > end => panic!("{faults}\nbroker: {}", self.kafka.log(1)),
+                Err(_) => std::thread::sleep(Duration::from_millis(500)),
+            }
+        }
+    }
+}
+
+#[test]
+fn killing_publisher_batcher_and_broker_loses_nothing_and_doubles_nothing() {
+    let mut house = House::new(or_skip!(Kafka::start(1)), "kills");
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let mut batchers = vec![house.batcher(), house.batcher()];
+    for round in 1..=rounds(20) {
+        let publisher = house.publisher();
+        publisher.leave_alone(Duration::from_millis(random.random_range(0..900)), &mut house.oracle);
+        match round % 3 {
+            0 => {
+                publisher.kill(&mut house.oracle);
+                continue;
+            }
+            1 => {
+                let one = random.random_range(0..batchers.len());
+                batchers.remove(one).kill(&mut house.oracle);
+                batchers.push(house.batcher());
+            }
+            _ => {
+                house.kafka.kill(1).expect("killed");
+                house.kafka.start_missing().expect("starts again");
+            }
+        }
+        assert!(publisher.finish(LONG, &mut house.oracle), "round {round}: everything is delivered in the end");
+    }
+    let publisher = house.publisher();
+    assert!(publisher.finish(LONG, &mut house.oracle), "everything is delivered in the end");
+    let verdict = house.check();
+    assert_eq!(verdict.dead, 0);
+    println!("{} acknowledged, {verdict:?}", house.oracle.acknowledged());
+}
+
+#[test]
+fn a_batcher_that_wakes_after_its_partitions_went_to_another_doubles_nothing() {
+    let mut house = House::new(or_skip!(Kafka::start(1)), "zombie");
+    let zombie = house.batcher();
+    let publisher = house.publisher();
+    assert!(publisher.finish(LONG, &mut house.oracle));
+    // It has read, and sealed some of it; now it stands still for longer than the group waits.
+    let signal = |signal: &str| {
+        let status = Command::new("kill").args([signal, &zombie.pid().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()));
+    };
+    let publisher = house.publisher();
+    signal("-STOP");
+    assert!(publisher.finish(LONG, &mut house.oracle));
+    let other = house.batcher();
+    house.check();
+    signal("-CONT");
+    let publisher = house.publisher();
+    assert!(publisher.finish(LONG, &mut house.oracle));
+    let verdict = house.check();
+    assert_eq!((verdict.dead, verdict.rows), (0, house.oracle.acknowledged()));
+    drop(other);
+}
