@@ -11,7 +11,7 @@ mod topic_id;
 pub(crate) mod window;
 
 pub use self::{
-    admin::{create_topics, delete_topics},
+    admin::{TopicState, create_topics, delete_topics, inspect_topic},
     client::{KafkaError, PASSWORD_VARIABLE},
     settings::{
         Assignment, Codec, ConsumerSettings, CreateSettings, KafkaSettings, Mechanism, ProducerSettings, Protocol, SecuritySettings,

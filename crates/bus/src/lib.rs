@@ -28,7 +28,7 @@ mod spool;
 pub use intake::{Change, Group, Intake, ReadError, Revoked};
 pub use kafka::{
     Assignment, Codec, ConsumerSettings, CreateSettings, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE, ProducerSettings,
-    Protocol, SecuritySettings, TopicNames, create_topics, delete_topics,
+    Protocol, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, inspect_topic,
 };
 pub use local::{
     frame::{MAX_PAYLOAD_BYTES, frame, intact_records},

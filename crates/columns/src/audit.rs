@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use bytes::Bytes;
-use nocturne_wire::{BatchName, NightId, Offset, Partition, Topic, batch::BatchFooter, path, plan::PlannedBatch};
+use nocturne_wire::{BatchName, NightId, Offset, Partition, Topic, batch::BatchFooter, epoch::Epoch, path, plan::PlannedBatch};
 
 pub use self::report::{AuditReport, Fault, PartitionAudit};
 use crate::{ColumnsError, IdHash, dead_letters, open_batch, rows::Columns, schema::OFFSET};
@@ -36,6 +36,8 @@ pub fn audit(
 struct Audit {
     sealed: BTreeMap<(Topic, Partition), BTreeMap<Offset, BatchFooter>>,
     letters: BTreeMap<BatchName, Vec<(Offset, u64)>>,
+    /// Breaks that people accepted.
+    epochs: Vec<Epoch>,
     /// Every id seen: as hashes, a month of ids fits memory.
     ids: HashMap<(Topic, IdHash), BatchName>,
     faults: Vec<Fault>,
@@ -47,6 +49,11 @@ impl Audit {
             self.batch(path, &name, bytes);
         } else if let Some((name, last)) = path::parse_dead_letters(&path) {
             self.dead_letters(path, name, last, bytes);
+        } else if path.starts_with(path::EPOCHS) {
+            match serde_json::from_slice(bytes) {
+                Ok(epoch) => self.epochs.push(epoch),
+                Err(error) => self.faults.push(Fault::Damaged { path, reason: error.to_string() }),
+            }
         } else if is_audited(&path) {
             self.faults.push(Fault::Foreign { path });
         }
@@ -130,6 +137,9 @@ impl Audit {
             let sum = sum.get_or_insert_with(|| PartitionAudit::begin(topic, partition, footer.begin));
             self.neighbors(sum.next, &footer);
             let topic_id = topic_id.get_or_insert_with(|| footer.topic_id.clone());
+            if *topic_id != footer.topic_id && self.accepted(&footer, |begin| begin <= footer.name.first) {
+                topic_id.clone_from(&footer.topic_id);
+            }
             if *topic_id != footer.topic_id {
                 self.faults.push(Fault::TopicRecreated {
                     path: path::batch(&footer.name),
@@ -146,11 +156,21 @@ impl Audit {
 
     fn neighbors(&mut self, next: Offset, footer: &BatchFooter) {
         let (path, first) = (path::batch(&footer.name), footer.name.first);
+        if first > next && self.accepted(footer, |begin| begin == first) {
+            return;
+        }
         if first > next {
             self.faults.push(Fault::Gap { path, from: next, to: first });
         } else if first < next {
             self.faults.push(Fault::Overlap { path, from: first, to: next });
         }
+    }
+
+    /// Whether a person accepted that a batch's partition goes on at such an offset, under the topic's id that the batch names.
+    fn accepted(&self, footer: &BatchFooter, begins: impl Fn(Offset) -> bool) -> bool {
+        let BatchName { topic, partition, .. } = footer.name;
+        let mut of_topic = self.epochs.iter().filter(|epoch| epoch.topic == topic && epoch.topic_id == footer.topic_id);
+        of_topic.any(|epoch| begins(epoch.start(partition).begin))
     }
 
     /// Takes a batch's dead letters out of those found; what remains in the end belongs to no batch.

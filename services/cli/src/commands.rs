@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 mod completions;
+mod epoch;
 pub(crate) mod generations;
 pub(crate) mod history;
 pub(crate) mod lake;

@@ -1,15 +1,16 @@
 //! Making topics.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
-use nocturne_wire::Topic;
+use nocturne_wire::{Partition, Topic};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     config::FromClientConfigAndContext as _,
+    consumer::Consumer as _,
     error::{KafkaError as NativeError, RDKafkaErrorCode},
 };
 
-use super::{KafkaError, KafkaSettings, client::Plain};
+use super::{KafkaError, KafkaSettings, client::Plain, group, topic_id};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const MILLISECONDS_A_DAY: u64 = 24 * 60 * 60 * 1000;
@@ -24,6 +25,34 @@ pub async fn delete_topics(settings: &KafkaSettings) -> Result<(), KafkaError> {
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
     let results = admin.delete_topics(&names, &options).await;
     results.map_err(|error| settings.failed("deleting topics", error)).map(drop)
+}
+
+/// A topic as the brokers have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicState {
+    /// Its identity.
+    pub id: String,
+    /// The offsets that are there, Kafka's own.
+    pub partitions: BTreeMap<Partition, Range<u64>>,
+}
+
+/// Looks at a topic; blocks.
+///
+/// # Errors
+/// When the brokers do not answer, or there is no such topic.
+pub fn inspect_topic(settings: &KafkaSettings, topic: Topic) -> Result<TopicState, KafkaError> {
+    let name = settings.topics.of(topic);
+    let consumer = group::consumer(settings)?;
+    let failed = |error| settings.failed(format!("looking at topic `{name}`"), error);
+    let id = topic_id::fetch(consumer.client(), name, TIMEOUT).map_err(failed)?;
+    let id = id.ok_or_else(|| KafkaError::NoTopic { name: name.to_owned(), brokers: settings.brokers.clone() })?;
+    let metadata = consumer.fetch_metadata(Some(name), TIMEOUT).map_err(failed)?;
+    let mut partitions = BTreeMap::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        let (start, end) = consumer.fetch_watermarks(name, partition.id(), TIMEOUT).map_err(failed)?;
+        partitions.insert(Partition(partition.id().max(0) as u32), start.max(0) as u64..end.max(0) as u64);
+    }
+    Ok(TopicState { id, partitions })
 }
 
 fn admin(settings: &KafkaSettings) -> Result<AdminClient<Plain>, KafkaError> {

@@ -150,6 +150,24 @@ fn lost_dead_letters_are_a_fault_and_abandoned_ones_are_not() {
 }
 
 #[test]
+fn a_break_that_a_person_accepted_is_no_fault() {
+    let anew = sealed(3, 3, false, |footer| footer.topic_id = "topic-b".to_owned());
+    let after_loss = sealed(9, 3, false, |footer| footer.topic_id = "topic-b".to_owned());
+    let mut all = objects(&[sealed(0, 3, false, |_| {}), anew, after_loss]);
+    for (sequence, begin) in [(0, 3), (1, 9)] {
+        let start = format!(r#"{{"0":{{"begin":{begin},"shift":3}}}}"#);
+        let epoch = format!(
+            r#"{{"topic":"interactions","sequence":{sequence},"topic_id":"topic-b","partitions":{start},"time":"2026-01-01T00:00:00Z","actor":"a","reason":"b"}}"#
+        );
+        all.push((path::epoch(Topic::Interactions, sequence), epoch.into()));
+    }
+    let report = audit(all.clone(), []);
+    assert!(report.clean(), "{:?}", report.faults);
+    all.pop();
+    assert!(matches!(&audit(all, []).faults[..], [Fault::Gap { .. }]));
+}
+
+#[test]
 fn a_recreated_topic_and_foreign_objects_are_found() {
     let recreated = sealed(3, 3, false, |footer| footer.topic_id = "topic-b".to_owned());
     let mut all = objects(&[sealed(0, 3, false, |_| {}), recreated]);

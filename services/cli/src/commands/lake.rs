@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Folders whose objects an audit reads.
-const AUDITED: [&str; 3] = ["interactions", "feedback", "dead-letters"];
+const AUDITED: [&str; 4] = ["epochs", "interactions", "feedback", "dead-letters"];
 
 /// Objects that are read before they are audited.
 const OBJECTS_AHEAD: usize = 8;
@@ -34,6 +34,8 @@ pub(crate) enum LakeCommand {
     /// Prove that every record was sealed exactly once and every generation is whole; exit code 3 when it is not so
     #[command(after_help = "Examples:\n  nocturne lake audit\n  nocturne lake audit -o json | jq .faults")]
     Audit,
+    /// Accept that a topic was made anew or lost records, so that sealing goes on; shows what that means unless --accept is given
+    Epoch(super::epoch::EpochArgs),
 }
 
 #[derive(Debug, Args)]
@@ -51,8 +53,12 @@ struct Line {
 }
 
 pub(super) async fn run(global: &Global, command: LakeCommand) -> anyhow::Result<Outcome> {
+    if let LakeCommand::Epoch(args) = &command {
+        return super::epoch::run(global, args).await;
+    }
     let lake = places::existing_lake(global)?;
     match command {
+        LakeCommand::Epoch(_) => Ok(Outcome::Done),
         LakeCommand::Ls(args) => ls(global, &lake, &args.folder).await,
         LakeCommand::Audit => {
             let audited = audit(&lake).await?;

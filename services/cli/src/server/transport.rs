@@ -17,7 +17,7 @@ pub(crate) enum Transport {
     Kafka(Spool),
 }
 
-const KAFKA_HINT: &str = "check the [kafka] settings; `nocturne doctor kafka` finds out what is wrong";
+const KAFKA_HINT: &str = "check the [kafka] settings";
 
 impl Transport {
     /// Opens what the settings say in a state directory.

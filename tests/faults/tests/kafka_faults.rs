@@ -1,0 +1,354 @@
+//! Rebalances, poison, sizes, topics made anew and every kind of security, over a real Kafka.
+
+use std::{sync::OnceLock, time::Duration};
+
+use jiff::Timestamp;
+use nocturne_batcher::{Batcher, BatcherHandle};
+use nocturne_bus::{
+    Assignment, Group, KafkaSettings, Mechanism, Protocol, Publisher, SecuritySettings, Spool, SpoolSettings, create_topics, delete_topics,
+};
+use nocturne_faults::{Oracle, encoded, interaction, kafka_settings, sealing};
+use nocturne_kit::Shutdown;
+use nocturne_lake::Lake;
+use nocturne_support::{Absent, Kafka, Python, or_skip};
+use nocturne_wire::{
+    Offset, Partition, Topic,
+    epoch::{Epoch, EpochStart},
+};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// One cluster for all tests of this file; each has topics of its own.
+fn kafka() -> Result<&'static Kafka, Absent> {
+    static KAFKA: OnceLock<Result<Kafka, Absent>> = OnceLock::new();
+    KAFKA.get_or_init(|| Kafka::start(1)).as_ref().map_err(Clone::clone)
+}
+
+struct Running {
+    handle: BatcherHandle,
+    shutdown: Shutdown,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(settings: &KafkaSettings, lake: &Lake) -> Self {
+        let batcher = Batcher::open(sealing(), Group::join(settings).expect("joins"), lake, "test").await.expect("opens");
+        let (handle, shutdown) = (batcher.handle(), Shutdown::new());
+        let stop = shutdown.clone();
+        Self { handle, shutdown, task: tokio::spawn(async move { batcher.run(stop).await.expect("no panic") }) }
+    }
+
+    async fn stop(self) {
+        self.shutdown.request();
+        tokio::time::timeout(LONG, self.task).await.expect("stops in time").expect("no panic");
+    }
+
+    /// Waits until a partition's status holds this error.
+    async fn fails_with(&self, text: &str) -> String {
+        let mut status = self.handle.status();
+        let find = |status: &nocturne_batcher::BatcherStatus| {
+            status.partitions.values().filter_map(|p| p.error.clone()).find(|error| error.contains(text))
+        };
+        let failing = tokio::time::timeout(LONG, status.wait_for(|status| find(status).is_some())).await;
+        find(&failing.unwrap_or_else(|_| panic!("no error with `{text}`")).expect("alive")).unwrap_or_default()
+    }
+}
+
+struct Sending {
+    spool: Spool,
+    _dir: tempfile::TempDir,
+}
+
+impl Sending {
+    fn open(settings: &KafkaSettings) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let spool = Spool::open(dir.path(), &SpoolSettings::default(), settings).expect("opens");
+        Self { spool, _dir: dir }
+    }
+
+    async fn delivered(&self, records: u64) {
+        let mut status = self.spool.status();
+        let done = tokio::time::timeout(LONG, status.wait_for(|status| status.delivered >= records)).await;
+        done.unwrap_or_else(|_| panic!("not delivered: {:?}", self.spool.status().borrow())).expect("alive");
+    }
+}
+
+async fn publish(publisher: &Publisher, oracle: &mut Oracle, prefix: &str, range: std::ops::Range<u64>) {
+    for n in range {
+        let record = interaction(prefix, n, 100);
+        let (key, payload) = encoded(&record);
+        oracle.issue(&record.id);
+        let ack = publisher.publish_acked(Topic::Interactions, &key, payload.into()).expect("room");
+        ack.await.expect("kept");
+        oracle.acknowledge(&record.id);
+    }
+}
+
+async fn checked(oracle: &Oracle, lake: &Lake) -> nocturne_faults::Verdict {
+    let mut faults = String::new();
+    for _ in 0..120 {
+        match oracle.check(lake).await {
+            Ok(verdict) => return verdict,
+            Err(found) => faults = found,
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("{faults}");
+}
+
+async fn storm(assignment: Assignment, name: &str) {
+    let kafka = or_skip!(kafka());
+    let mut settings = kafka_settings(&kafka.brokers(), name);
+    settings.consumer.assignment = assignment;
+    settings.create.interactions = 6;
+    create_topics(&settings).await.expect("made");
+    let (lake, mut oracle) = (Lake::memory(), Oracle::default());
+    let sending = Sending::open(&settings);
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let mut batchers = vec![Running::start(&settings, &lake).await];
+    for round in 0..12_u64 {
+        publish(&sending.spool.publisher(), &mut oracle, "s", round * 100..(round + 1) * 100).await;
+        if batchers.len() < 6 && (batchers.len() == 1 || random.random()) {
+            batchers.push(Running::start(&settings, &lake).await);
+        } else {
+            let one = random.random_range(0..batchers.len());
+            batchers.remove(one).stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..600))).await;
+    }
+    let verdict = checked(&oracle, &lake).await;
+    assert_eq!((verdict.rows, verdict.dead), (1200, 0));
+    for batcher in batchers {
+        batcher.stop().await;
+    }
+    sending.spool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_cooperative_rebalances_loses_nothing_and_doubles_nothing() {
+    storm(Assignment::CooperativeSticky, "cooperative").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_eager_rebalances_loses_nothing_and_doubles_nothing() {
+    storm(Assignment::Range, "eager").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_in_each_position_and_records_of_any_size_stop_nothing() {
+    let kafka = or_skip!(kafka());
+    let mut settings = kafka_settings(&kafka.brokers(), "poison");
+    settings.create.interactions = 1;
+    create_topics(&settings).await.expect("made");
+    let (lake, mut oracle) = (Lake::memory(), Oracle::default());
+    let sending = Sending::open(&settings);
+    let publisher = sending.spool.publisher();
+    let raw = async |bytes: Vec<u8>| {
+        publisher.publish_acked(Topic::Interactions, b"session-0", bytes.into()).expect("room").await.expect("kept");
+    };
+    // Batches have forty records: a poison record stands in each position of one.
+    for position in 0..40_u64 {
+        let first = position * 100;
+        publish(&publisher, &mut oracle, "p", first..first + position).await;
+        match position % 4 {
+            0 => raw(Vec::new()).await,
+            1 => raw(b"not a record".to_vec()).await,
+            2 => raw(vec![0xc3, 0x01, 1, 2, 3, 4, 5, 6, 7, 8, 9]).await,
+            _ => raw(vec![0xff; 70_000]).await,
+        }
+        publish(&publisher, &mut oracle, "p", first + position..first + 39).await;
+    }
+    for (n, bytes) in [(90_001, 1 << 10), (90_002, 64 << 10), (90_003, 1 << 20), (90_004, 4 << 20)] {
+        let record = interaction("p", n, bytes);
+        let (key, payload) = encoded(&record);
+        oracle.issue(&record.id);
+        publisher.publish_acked(Topic::Interactions, &key, payload.into()).expect("room").await.expect("kept");
+        oracle.acknowledge(&record.id);
+    }
+    let batcher = Running::start(&settings, &lake).await;
+    let verdict = checked(&oracle, &lake).await;
+    assert_eq!((verdict.rows, verdict.dead), (40 * 39 + 4, 40));
+    batcher.stop().await;
+    sending.spool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_anew_is_refused_until_a_person_accepts_it() {
+    let kafka = or_skip!(kafka());
+    let mut settings = kafka_settings(&kafka.brokers(), "anew");
+    settings.create.interactions = 1;
+    create_topics(&settings).await.expect("made");
+    let (lake, mut oracle) = (Lake::memory(), Oracle::default());
+    let sending = Sending::open(&settings);
+    publish(&sending.spool.publisher(), &mut oracle, "a", 0..100).await;
+    let batcher = Running::start(&settings, &lake).await;
+    checked(&oracle, &lake).await;
+    batcher.stop().await;
+    delete_topics(&settings).await.expect("deleted");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    create_topics(&settings).await.expect("made again");
+    publish(&sending.spool.publisher(), &mut oracle, "b", 0..130).await;
+    sending.delivered(230).await;
+    let batcher = Running::start(&settings, &lake).await;
+    let told = batcher.fails_with("made anew").await;
+    let (was, is) = topic_ids(&told);
+    assert_ne!(was, is);
+    assert_eq!(lake.batches().names(Topic::Interactions, Partition(0)).await.expect("listed").len(), 3);
+    // A person accepts the new one: its offset 0 is the lake's offset 100.
+    let start = EpochStart { begin: Offset(100), shift: 100 };
+    let epoch = Epoch {
+        topic: Topic::Interactions,
+        sequence: 0,
+        topic_id: is,
+        partitions: [(Partition(0), start)].into(),
+        time: Timestamp::now(),
+        actor: "a test".to_owned(),
+        reason: "the topic was deleted by mistake".to_owned(),
+    };
+    lake.epochs().begin(&epoch).await.expect("begun");
+    let sealed = async {
+        while oracle.check(&lake).await.is_err_and(|faults| faults.contains("missing")) {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::time::timeout(LONG, sealed).await.expect("sealed in time");
+    batcher.stop().await;
+    sending.spool.close().await;
+    checked(&oracle, &lake).await;
+}
+
+/// The two ids of the refusal.
+fn topic_ids(told: &str) -> (String, String) {
+    let after = |mark: &str| told.split_once(mark).and_then(|(_, rest)| rest.split([',', ':']).next()).map(str::to_owned);
+    (after("come from topic ").expect("the lake's id"), after("the log is topic ").expect("the new id"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_client_publishes_and_reads_what_we_do() {
+    let (kafka, python) = (or_skip!(kafka()), or_skip!(Python::install()));
+    let settings = kafka_settings(&kafka.brokers(), "foreign");
+    create_topics(&settings).await.expect("made");
+    let (lake, mut oracle) = (Lake::memory(), Oracle::default());
+    let sending = Sending::open(&settings);
+    publish(&sending.spool.publisher(), &mut oracle, "ours", 0..50).await;
+    sending.delivered(50).await;
+    // The other client copies what it reads into the same topic: each record is there twice, and sealed once.
+    let program = r#"
+import sys, time
+from confluent_kafka import Consumer, Producer
+brokers, topic = sys.argv[1:]
+consumer = Consumer({"bootstrap.servers": brokers, "group.id": "copy", "auto.offset.reset": "earliest"})
+consumer.subscribe([topic])
+seen, end = [], time.time() + 30
+while len(seen) < 50 and time.time() < end:
+    message = consumer.poll(0.5)
+    if message and not message.error():
+        seen.append((message.key(), message.value(), message.partition()))
+consumer.close()
+producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "partitioner": "murmur2_random"})
+placed = []
+for key, value, partition in seen:
+    producer.produce(topic, value, key, on_delivery=lambda error, message, wanted=partition: placed.append(message.partition() == wanted))
+producer.flush(30)
+print(len(seen), all(placed), len(placed))
+"#;
+    let said = python.run(program, &[&settings.brokers, &settings.topics.interactions]).expect("runs");
+    assert_eq!(said.trim(), "50 True 50", "the same keys have the same partitions");
+    let batcher = Running::start(&settings, &lake).await;
+    let flushed = async {
+        loop {
+            if batcher.handle.flush().await.is_ok_and(|ends| ends.values().map(|end| end.0).sum::<u64>() == 100) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::time::timeout(LONG, flushed).await.expect("sealed");
+    batcher.stop().await;
+    sending.spool.close().await;
+    let verdict = checked(&oracle, &lake).await;
+    assert_eq!((verdict.rows, verdict.duplicates_dropped), (50, 50));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_security_is_spoken_and_wrong_credentials_are_refused() {
+    let kafka = or_skip!(Kafka::start_secured());
+    let secured = kafka.secured();
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        Some(path)
+    };
+    let base = SecuritySettings { ca_file: Some(secured.ca.clone()), ..SecuritySettings::default() };
+    let sasl = |mechanism, user: &str, password: &str| SecuritySettings {
+        protocol: Protocol::SaslSsl,
+        mechanism,
+        username: user.to_owned(),
+        password_file: file(&format!("{user}-{password}"), &format!("{password}\n")),
+        ..base.clone()
+    };
+    let mutual = SecuritySettings {
+        protocol: Protocol::Ssl,
+        certificate_file: Some(secured.certificate.clone()),
+        key_file: Some(secured.key.clone()),
+        ..base.clone()
+    };
+    let stranger = SecuritySettings {
+        certificate_file: Some(secured.stranger.0.clone()),
+        key_file: Some(secured.stranger.1.clone()),
+        ..mutual.clone()
+    };
+    // {"alg":"none"}.{"sub":"ada","scope":"kafka","iat":now,"exp":in a day}: what Kafka's own validator of unsigned tokens takes.
+    let now = Timestamp::now().as_second();
+    let claims = format!(r#"{{"sub":"ada","scope":"kafka","iat":{now},"exp":{}}}"#, now + 86_400);
+    let token = format!("eyJhbGciOiJub25lIn0.{}.", base64(claims.as_bytes()));
+    let oauth = SecuritySettings {
+        protocol: Protocol::SaslPlaintext,
+        mechanism: Mechanism::OauthBearer,
+        token_file: file("token", &token),
+        ..SecuritySettings::default()
+    };
+    let cases = [
+        ("plain", &secured.sasl_ssl, sasl(Mechanism::Plain, "bob", "bob-secret"), true),
+        ("scram256", &secured.sasl_ssl, sasl(Mechanism::ScramSha256, "alice", "alice-secret"), true),
+        ("scram512", &secured.sasl_ssl, sasl(Mechanism::ScramSha512, "alice", "alice-secret512"), true),
+        ("mutual", &secured.mutual_tls, mutual, true),
+        ("oauth", &secured.oauth, oauth, true),
+        ("wrongpassword", &secured.sasl_ssl, sasl(Mechanism::ScramSha512, "alice", "wrong"), false),
+        ("stranger", &secured.mutual_tls, stranger, false),
+        ("noca", &secured.sasl_ssl, SecuritySettings { ca_file: None, ..sasl(Mechanism::Plain, "bob", "bob-secret") }, false),
+    ];
+    for (name, brokers, security, good) in cases {
+        let plain = kafka_settings(&kafka.brokers(), name);
+        create_topics(&plain).await.expect("made");
+        let settings = KafkaSettings { brokers: brokers.clone(), security, ..plain };
+        let sending = Sending::open(&settings);
+        let mut oracle = Oracle::default();
+        publish(&sending.spool.publisher(), &mut oracle, "x", 0..20).await;
+        if good {
+            sending.delivered(20).await;
+            let lake = Lake::memory();
+            let batcher = Running::start(&settings, &lake).await;
+            assert_eq!(checked(&oracle, &lake).await.rows, 20, "{name}");
+            batcher.stop().await;
+        } else {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let status = sending.spool.status().borrow().clone();
+            assert_eq!((status.delivered, status.connected), (0, false), "{name}: {status:?}");
+        }
+        sending.spool.close().await;
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        (0..=chunk.len()).for_each(|n| text.push(char::from(DIGITS[(word >> (18 - 6 * n)) as usize & 63])));
+    }
+    text
+}
