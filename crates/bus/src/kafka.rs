@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod client;
+mod doctor;
 pub(crate) mod group;
 pub(crate) mod intake;
 pub(crate) mod producer;
@@ -13,6 +14,7 @@ pub(crate) mod window;
 pub use self::{
     admin::{TopicState, create_topics, delete_topics, inspect_topic},
     client::{KafkaError, PASSWORD_VARIABLE},
+    doctor::{Check, Finding, examine_kafka},
     settings::{
         Assignment, Codec, ConsumerSettings, CreateSettings, KafkaSettings, Mechanism, ProducerSettings, Protocol, SecuritySettings,
         TopicNames,

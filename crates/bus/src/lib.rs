@@ -27,14 +27,14 @@ mod spool;
 
 pub use intake::{Change, Group, Intake, ReadError, Revoked};
 pub use kafka::{
-    Assignment, Codec, ConsumerSettings, CreateSettings, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE, ProducerSettings,
-    Protocol, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, inspect_topic,
+    Assignment, Check, Codec, ConsumerSettings, CreateSettings, Finding, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE, ProducerSettings,
+    Protocol, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka, inspect_topic,
 };
 pub use local::{
     frame::{MAX_PAYLOAD_BYTES, frame, intact_records},
     intake::{Intake as LocalIntake, IntakeError, Record},
     log::{CommandError, LocalLog, OpenError},
-    publisher::{Ack, AppendError, Position, PublishError, PublishResult, Publisher},
+    publisher::{Ack, AppendError, Position, PublishError, PublishResult, Publisher, open_envelope},
     recovery::Recovered,
     settings::{Durability, LogSettings, OnFull, Partitions},
     stats::Stats,

@@ -28,7 +28,7 @@ pub struct Object {
 /// A lake; clones share it.
 #[derive(Debug, Clone)]
 pub struct Lake {
-    store: Arc<dyn ObjectStore>,
+    pub(crate) store: Arc<dyn ObjectStore>,
     /// Set when the lake is a folder of this machine, whose writes we make durable ourselves.
     root: Option<Arc<LocalRoot>>,
     location: Arc<str>,

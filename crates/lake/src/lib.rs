@@ -25,6 +25,7 @@ mod lake;
 mod ledger;
 mod local;
 mod nights;
+mod probe;
 mod remote;
 #[cfg(test)]
 mod tests;

@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// Look into the lake
     #[command(subcommand, after_help = "Examples:\n  nocturne lake ls interactions\n  nocturne lake audit")]
     Lake(commands::lake::LakeCommand),
+    /// Find out what is wrong with Kafka or the store, and what to do
+    #[command(subcommand, after_help = "Examples:\n  nocturne doctor kafka --config nocturne.toml\n  nocturne doctor store --store s3://bucket/folder")]
+    Doctor(commands::doctor::DoctorCommand),
     /// Measure speed on this machine
     Bench(bench::BenchArgs),
     /// Print a completion script for a shell

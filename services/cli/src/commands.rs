@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 mod completions;
+pub(crate) mod doctor;
 mod epoch;
 pub(crate) mod generations;
 pub(crate) mod history;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Rollback(args) => promote::rollback(&global, args).await,
         Command::History(args) => history::run(&global, &args).await,
         Command::Lake(command) => lake::run(&global, command).await,
+        Command::Doctor(command) => doctor::run(&global, command).await,
         Command::Bench(args) => bench::run(&global, &args).await,
         Command::Completions { shell } => completions::run(shell),
         Command::Sleep(args) => sleep::run(&args).await,

@@ -63,7 +63,8 @@ pub(crate) fn configured_lake(state: &Path, store: &StoreSettings) -> anyhow::Re
 fn open_location(url: &str, options: &BTreeMap<String, String>) -> anyhow::Result<Lake> {
     Lake::open_with(url, options).advise(
         format!("opening the lake {url}"),
-        "give a directory, s3://, gs:// or az://, with endpoint and credentials in the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID …)",
+        "give a directory, s3://, gs:// or az://, with endpoint and credentials in the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID …); \
+         `nocturne doctor store` finds out what is wrong",
     )
 }
 

@@ -145,8 +145,27 @@ pub(crate) async fn inference(global: &Global, args: &RoleArgs) -> anyhow::Resul
     Ok(Outcome::Done)
 }
 
+/// What a batcher asks of its allocator, which reads it once, at the start of the process: to give memory back at once. Batches come and go by the megabyte, and
+/// what is kept for the next one of the same size was half of a batcher's memory, for a few percent of its speed.
+const ALLOCATOR: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "1"), ("MIMALLOC_ARENA_EAGER_COMMIT", "0")];
+
+/// Starts this program anew, as the same process, with [`ALLOCATOR`] in its environment; whatever is set there already is left alone.
+fn thrifty() {
+    if ALLOCATOR.iter().any(|(key, _)| std::env::var_os(key).is_some()) {
+        return;
+    }
+    #[cfg(unix)]
+    if let Ok(program) = std::env::current_exe() {
+        use std::os::unix::process::CommandExt as _;
+        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).envs(ALLOCATOR).exec();
+        // It only comes back when it failed; then this process goes on with more memory.
+        tracing::debug!(%error, "the allocator keeps its defaults");
+    }
+}
+
 /// Seals what Kafka holds.
 pub(crate) async fn batcher(global: &Global, args: &RoleArgs) -> anyhow::Result<Outcome> {
+    thrifty();
     let begun = begin(global, args, true)?;
     let Begun { config, state, lake, shutdown } = &begun;
     transport::make_topics(config).await;

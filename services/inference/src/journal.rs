@@ -19,6 +19,9 @@ use nocturne_wire::{Feedback, Interaction, InteractionId, Topic, avro, id::IdErr
 
 use crate::metrics::Metrics;
 
+/// How long feedback waits at least, and interactions that wait at all.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+
 /// What a cut text ends with.
 const CUT_MARK: &str = " […]";
 
@@ -109,8 +112,16 @@ impl Journal {
 
     async fn log(&self, topic: Topic, key: &str, payload: Bytes) -> Result<(), NotLogged> {
         let started = Instant::now();
+        if topic == Topic::Interactions && self.wait.is_zero() {
+            // Nobody waits: what is refused is counted, here and by the log.
+            let outcome = self.publisher.publish(topic, key.as_bytes(), payload).map_err(NotLogged::Publish);
+            let result = if outcome.is_ok() { "queued" } else { "failed" };
+            self.metrics.logged.add(&[topic.as_str(), result], 1);
+            return outcome;
+        }
         let outcome = match self.publisher.publish_acked(topic, key.as_bytes(), payload) {
-            Ok(ack) => await_ack(ack, self.wait).await,
+            // The record is all there is to feedback: its request waits for it in any case.
+            Ok(ack) => await_ack(ack, self.wait.max(LEAST_WAIT)).await,
             Err(error) => Err(NotLogged::Publish(error)),
         };
         let result = match outcome {

@@ -41,7 +41,8 @@ pub struct InferenceSettings {
     pub session_store_count: usize,
     /// Longest text that is logged; longer ones are cut and marked. Default 64 KiB.
     pub logged_text_bytes: usize,
-    /// How long an answer waits for the log's acknowledgement before it is sent anyway. Default 2000 ms.
+    /// How long an answer waits for the log's acknowledgement before it is sent anyway. Default 2000 ms. With 0 it does not wait: a process that is
+    /// killed in the millisecond after an answer may lose its record. Feedback always waits.
     pub log_wait_milliseconds: u64,
     /// How often the channel's ledger is read. Default 1000 ms.
     pub poll_milliseconds: u64,

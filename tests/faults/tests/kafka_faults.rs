@@ -5,7 +5,7 @@ use std::{sync::OnceLock, time::Duration};
 use jiff::Timestamp;
 use nocturne_batcher::{Batcher, BatcherHandle};
 use nocturne_bus::{
-    Assignment, Group, KafkaSettings, Mechanism, Protocol, Publisher, SecuritySettings, Spool, SpoolSettings, create_topics, delete_topics,
+    Assignment, Finding, Group, KafkaSettings, Mechanism, Protocol, Publisher, SecuritySettings, Spool, SpoolSettings, create_topics, delete_topics, examine_kafka,
 };
 use nocturne_faults::{Oracle, encoded, interaction, kafka_settings, sealing};
 use nocturne_kit::Shutdown;
@@ -325,6 +325,11 @@ async fn every_kind_of_security_is_spoken_and_wrong_credentials_are_refused() {
         let plain = kafka_settings(&kafka.brokers(), name);
         create_topics(&plain).await.expect("made");
         let settings = KafkaSettings { brokers: brokers.clone(), security, ..plain };
+        let examined = settings.clone();
+        let checks = tokio::task::spawn_blocking(move || examine_kafka(&examined, 3)).await.expect("no panic");
+        let bad: Vec<_> = checks.iter().filter(|check| check.finding == Finding::Bad).collect();
+        assert_eq!(bad.is_empty(), good, "{name}: {checks:?}");
+        assert!(bad.iter().all(|check| !check.fix.is_empty()), "{bad:?}");
         let sending = Sending::open(&settings);
         let mut oracle = Oracle::default();
         publish(&sending.spool.publisher(), &mut oracle, "x", 0..20).await;

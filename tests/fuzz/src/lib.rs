@@ -11,6 +11,7 @@ use nocturne_columns::{Bytes, open_batch, read_batch, read_curated, read_dead_le
 use nocturne_model::{HopeConfig, Tokenizer, tensors};
 use nocturne_wire::{
     Offset, Sha256Hex, Topic, avro,
+    epoch::Epoch,
     ledger::LedgerEntry,
     manifest::Manifest,
     night::{Lesson, NightEvent, NightReport},
@@ -59,6 +60,15 @@ pub fn record(bytes: &[u8]) {
     }
     let records: Vec<(Offset, &[u8])> = vec![(Offset(7), bytes)];
     for topic in Topic::ALL {
+        let checked = avro::check(topic, bytes).ok();
+        let id = match topic {
+            Topic::Interactions => avro::decode_interaction(bytes).ok().map(|record| record.id),
+            Topic::Feedback => avro::decode_feedback(bytes).ok().map(|record| record.id),
+        };
+        assert_eq!(checked.map(|checked| checked.id), id.as_ref().map(nocturne_wire::InteractionId::as_str), "checking and decoding disagree");
+        if let Some(checked) = checked {
+            assert_eq!(avro::peek_time(bytes), Some(checked.time_micros));
+        }
         // The columnar decoder accounts for every record, as a row, as dead or as a duplicate.
         let decoded = nocturne_columns::decode(topic, &records, None).expect("poison is not an error");
         assert_eq!(decoded.batch.num_rows() + decoded.dead.len(), 1);
@@ -69,6 +79,11 @@ pub fn record(bytes: &[u8]) {
 pub fn segment(bytes: &[u8]) {
     let (_, end) = nocturne_bus::intact_records(bytes, Offset(0));
     assert!(end <= bytes.len() as u64, "records end within the segment");
+    // A record of a spool holds its key before its payload.
+    let record = Bytes::copy_from_slice(bytes);
+    if let Some((key, payload)) = nocturne_bus::open_envelope(&record) {
+        assert_eq!(2 + key.len() + payload.len(), record.len());
+    }
 }
 
 /// Parquet objects of the lake, and what lies beside them.
@@ -91,6 +106,7 @@ pub fn document(bytes: &[u8]) {
     serde_json::from_slice::<NightEvent>(bytes).ok();
     serde_json::from_slice::<LedgerEntry>(bytes).ok();
     serde_json::from_slice::<Manifest>(bytes).ok();
+    serde_json::from_slice::<Epoch>(bytes).ok();
     Lesson::read(bytes).for_each(|lesson| drop(lesson.ok()));
 }
 
@@ -127,4 +143,5 @@ pub fn conversations_file(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     conversations::parse(text, 0, &DayConfig::default()).ok();
     nocturne_kit::config::parse::<nocturne_bus::LogSettings>(text, Path::new("fuzz.toml")).ok();
+    nocturne_kit::config::parse::<nocturne_bus::KafkaSettings>(text, Path::new("fuzz.toml")).ok();
 }

@@ -50,11 +50,13 @@ pub fn documents() -> Vec<Vec<u8>> {
         r#"{{"channel":"production","sequence":1,"time":"2026-11-21T03:00:00Z","action":"promote","generation":"{generation}",
             "previous":null,"actor":"night","reason":"passed its gates","night":null}}"#
     );
+    let epoch = r#"{"topic":"interactions","sequence":0,"topic_id":"a","partitions":{"0":{"begin":3,"shift":3}},"time":"2026-11-21T03:00:00Z",
+        "actor":"a","reason":"b"}"#;
     let manifest = format!(
         r#"{{"version":1,"number":1,"content":"{digest}","base":"{digest}","parent":null,"night":null,
             "created":"2026-11-21T03:00:00Z","tensors":[{{"name":"a","shape":[2,2],"dtype":"F16","sha256":"{digest}"}}],"files":[],"batches":[]}}"#
     );
-    [event.to_owned(), entry, manifest].map(String::into_bytes).into()
+    [event.to_owned(), entry, manifest, epoch.to_owned()].map(String::into_bytes).into()
 }
 
 /// Names in the lake.

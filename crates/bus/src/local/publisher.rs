@@ -105,7 +105,7 @@ fn envelope(key: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Takes a record of a log that keeps keys apart: key and payload. `None` when it is not one.
-pub(crate) fn open_envelope(record: &Bytes) -> Option<(Bytes, Bytes)> {
+pub fn open_envelope(record: &Bytes) -> Option<(Bytes, Bytes)> {
     let (length, _) = record.split_first_chunk::<2>()?;
     let end = 2 + usize::from(u16::from_le_bytes(*length));
     (record.len() >= end).then(|| (record.slice(2..end), record.slice(end..)))

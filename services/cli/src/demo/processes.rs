@@ -55,7 +55,7 @@ impl Processes {
         let lake = places::configured_lake(state, &config.store)?;
         let begun = lake.list("ledger").await.advise(
             format!("looking into the lake {store}"),
-            "check its URL, and endpoint and credentials in the environment",
+            "`nocturne doctor store` finds out what is wrong with it",
         )?;
         if !begun.is_empty() {
             let what = format!("demonstrating on the lake {store}: something has begun there");

@@ -17,7 +17,7 @@ pub(crate) enum Transport {
     Kafka(Spool),
 }
 
-const KAFKA_HINT: &str = "check the [kafka] settings";
+const KAFKA_HINT: &str = "`nocturne doctor kafka` finds out what is wrong";
 
 impl Transport {
     /// Opens what the settings say in a state directory.
