@@ -282,7 +282,9 @@ pub struct Revoked {
 #[derive(Debug)]
 enum Members {
     /// All partitions of a log are this process's.
-    Local { assigned: Option<Vec<Intake>> },
+    Local {
+        assigned: Option<Vec<Intake>>,
+    },
     Kafka(KafkaMember),
 }
 

@@ -16,7 +16,7 @@ pub use self::{
     client::{KafkaError, PASSWORD_VARIABLE},
     doctor::{Check, Finding, examine_kafka},
     settings::{
-        Assignment, Codec, ConsumerSettings, CreateSettings, KafkaSettings, Mechanism, ProducerSettings, Protocol, SecuritySettings,
-        TopicNames,
+        Assignment, Codec, ConsumerSettings, CreateSettings, KafkaSettings, Mechanism, ProducerSettings, Protocol,
+        SecuritySettings, TopicNames,
     },
 };

@@ -27,8 +27,9 @@ mod spool;
 
 pub use intake::{Change, Group, Intake, ReadError, Revoked};
 pub use kafka::{
-    Assignment, Check, Codec, ConsumerSettings, CreateSettings, Finding, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE, ProducerSettings,
-    Protocol, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka, inspect_topic,
+    Assignment, Check, Codec, ConsumerSettings, CreateSettings, Finding, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE,
+    ProducerSettings, Protocol, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka,
+    inspect_topic,
 };
 pub use local::{
     frame::{MAX_PAYLOAD_BYTES, frame, intact_records},

@@ -46,7 +46,13 @@ pub struct SpoolSettings {
 
 impl Default for SpoolSettings {
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20, max_bytes: 4 << 30, on_full: OnFull::default(), durability: Durability::Disk, drain_seconds: 5 }
+        Self {
+            segment_bytes: 16 << 20,
+            max_bytes: 4 << 30,
+            on_full: OnFull::default(),
+            durability: Durability::Disk,
+            drain_seconds: 5,
+        }
     }
 }
 

@@ -121,7 +121,7 @@ pub fn seal_records(
     };
     let parquet = writer.finish(&[(FOOTER_KEY, footer_json(&footer)?)])?;
     let dead = if dead.is_empty() { None } else { Some(seal_dead_letters(&dead, &footer)?) };
-    Ok(Sealed { footer, parquet, dead, ids, decode, encode: begun.elapsed() - decode })
+    Ok(Sealed { footer, parquet, dead, ids, decode, encode: begun.elapsed().saturating_sub(decode) })
 }
 
 fn take_slice<'a>(valid: &mut VecDeque<Valid<'a>>) -> Vec<Valid<'a>> {

@@ -32,8 +32,8 @@ mod tests;
 
 pub use bases::Bases;
 pub use batches::Batches;
-pub use epochs::Epochs;
 pub use bytes::Bytes;
+pub use epochs::Epochs;
 pub use error::LakeError;
 pub use generations::{Generations, Verified};
 pub use lake::{Lake, Object};

@@ -36,7 +36,11 @@ impl Lake {
     }
 
     async fn reads(&self, path: &str) -> Result<()> {
-        if self.get(path).await? == "a" { Ok(()) } else { Err(LakeError::damaged(path, "it holds something else", "use another store")) }
+        if self.get(path).await? == "a" {
+            Ok(())
+        } else {
+            Err(LakeError::damaged(path, "it holds something else", "use another store"))
+        }
     }
 
     async fn refuses_twice(&self, path: &str) -> Result<()> {
@@ -57,12 +61,17 @@ impl Lake {
                 Err(error) => return Err(error),
             }
         }
-        if winners == 1 { Ok(()) } else { Err(LakeError::refused("the store", format!("{winners} of {RACERS} writers of one name won"))) }
+        if winners == 1 {
+            Ok(())
+        } else {
+            Err(LakeError::refused("the store", format!("{winners} of {RACERS} writers of one name won")))
+        }
     }
 
     /// Removes an object. What the protocol removes is removed by its own commands only.
     pub(crate) async fn remove(&self, path: &str) -> Result<()> {
-        let name = StorePath::parse(path).map_err(|error| LakeError::refused(format!("object name `{path}`"), error.to_string()))?;
+        let name =
+            StorePath::parse(path).map_err(|error| LakeError::refused(format!("object name `{path}`"), error.to_string()))?;
         self.store.delete(&name).await.map_err(|error| LakeError::of_store("removing", path, error))
     }
 }

@@ -48,8 +48,9 @@ pub enum Ended {
 /// # Errors
 /// When the plan cannot be read or the report cannot be written; everything else is told in the report.
 pub async fn run(plan_location: &str, store_options: &BTreeMap<String, String>) -> Result<Ended, SleepError> {
-    let (lake, plan) =
-        Lake::open_plan(plan_location, store_options).await.map_err(|source| SleepError::Lake { doing: "read the night's plan", source })?;
+    let (lake, plan) = Lake::open_plan(plan_location, store_options)
+        .await
+        .map_err(|source| SleepError::Lake { doing: "read the night's plan", source })?;
     let started = Timestamp::now();
     let (recorder, events) = Recorder::start(lake.clone(), plan.night.clone());
     let mut report = blank(&plan, started);

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn times_of_records_end_a_batch_that_is_worth_it() {
-        let far = |records| Accumulated { span: Duration::from_secs(3600), ..read(records, 1) };
+        let far = |records| Accumulated { span: Duration::from_hours(1), ..read(records, 1) };
         assert_eq!(decide(&far(2), &at(110), &settings()), Decision::Seal(Reason::RecordTime));
         let large = SealSettings { records: 1000, bytes: 1 << 20, ..settings() };
         assert_eq!(decide(&far(10), &at(110), &large), Decision::WaitUntil(Duration::from_secs(112)));

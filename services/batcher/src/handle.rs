@@ -43,9 +43,12 @@ pub(crate) struct Flush {
 /// Flushes that wait for a worker: callers are few (a night, a person), so a short queue is long enough.
 pub(crate) const FLUSH_CAPACITY: usize = 16;
 
+/// Where each worker takes requests.
+type Open = BTreeMap<(Topic, Partition), mpsc::Sender<Flush>>;
+
 /// Ways to reach the workers that there are now.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Desks(Arc<RwLock<BTreeMap<(Topic, Partition), mpsc::Sender<Flush>>>>);
+pub(crate) struct Desks(Arc<RwLock<Open>>);
 
 impl Desks {
     pub(crate) fn add(&self, key: (Topic, Partition), desk: mpsc::Sender<Flush>) {

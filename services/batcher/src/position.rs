@@ -68,7 +68,12 @@ pub(crate) async fn find<S: Store>(
 }
 
 /// Where the topic's epoch lets the partition go on.
-fn start(newest: Option<&BatchFooter>, epoch: Option<&Epoch>, intake: &Intake, topic_id: &str) -> Result<EpochStart, BatcherError> {
+fn start(
+    newest: Option<&BatchFooter>,
+    epoch: Option<&Epoch>,
+    intake: &Intake,
+    topic_id: &str,
+) -> Result<EpochStart, BatcherError> {
     if let Some(epoch) = epoch.filter(|epoch| epoch.topic_id == topic_id) {
         return Ok(epoch.start(intake.partition()));
     }

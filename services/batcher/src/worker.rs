@@ -13,15 +13,8 @@ use tokio::{
 };
 
 use crate::{
-    Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent,
-    budget::Share,
-    decide,
-    encoders::Encoders,
-    handle::Flush,
-    position,
-    prepare,
-    recent::RecentIds,
-    store::Store,
+    Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent, budget::Share,
+    decide, encoders::Encoders, handle::Flush, position, prepare, recent::RecentIds, store::Store,
 };
 
 /// How long a worker waits for a record before it looks again; only a bound, a record or a flush wakes it.

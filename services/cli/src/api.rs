@@ -130,7 +130,10 @@ impl Api {
             "stream": stream,
             "max_tokens": self.max_tokens,
         });
-        self.http.post(url(self.addresses[replica(who.session, self.addresses.len())], "/v1/chat/completions")).header(SESSION, who.session).json(&body)
+        self.http
+            .post(url(self.addresses[replica(who.session, self.addresses.len())], "/v1/chat/completions"))
+            .header(SESSION, who.session)
+            .json(&body)
     }
 
     /// Asks for a whole answer.

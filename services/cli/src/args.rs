@@ -79,7 +79,10 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = "Examples:\n  nocturne lake ls interactions\n  nocturne lake audit")]
     Lake(commands::lake::LakeCommand),
     /// Find out what is wrong with Kafka or the store, and what to do
-    #[command(subcommand, after_help = "Examples:\n  nocturne doctor kafka --config nocturne.toml\n  nocturne doctor store --store s3://bucket/folder")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  nocturne doctor kafka --config nocturne.toml\n  nocturne doctor store --store s3://bucket/folder"
+    )]
     Doctor(commands::doctor::DoctorCommand),
     /// Measure speed on this machine
     Bench(bench::BenchArgs),

@@ -34,11 +34,11 @@ use nocturne_kit::{Shutdown, memory};
 use nocturne_lake::Lake;
 use nocturne_world::{Day, DayConfig, conversations};
 
+pub(crate) use self::load::quantile;
 use self::{
     figures::{Measured, Report},
     processes::Processes,
 };
-pub(crate) use self::load::quantile;
 use crate::{
     admin::Admin,
     api::Api,
@@ -138,13 +138,14 @@ impl Place {
 /// The server in this process, or the processes that make up one.
 enum House {
     One(Box<Server>),
-    Many(Processes),
+    Many(Box<Processes>),
 }
 
 impl House {
     async fn open(global: &Global, args: &DemoArgs, state: &Path, shutdown: &Shutdown) -> anyhow::Result<Self> {
         if let (Some(brokers), Some(store)) = (&args.kafka, &global.store) {
-            return Ok(Self::Many(Processes::start(state, brokers, store, args.base.as_deref()).await?));
+            let processes = Processes::start(state, brokers, store, args.base.as_deref()).await?;
+            return Ok(Self::Many(Box::new(processes)));
         }
         let server = Server::start(state, config(global), args.base.as_deref(), shutdown.clone()).await?;
         Ok(Self::One(Box::new(server)))

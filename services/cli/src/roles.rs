@@ -1,11 +1,6 @@
 //! The parts as processes of their own: `nocturne inference`, `nocturne batcher`, `nocturne scheduler`. They meet in Kafka and in the lake.
 
-use std::{
-    io::Read as _,
-    path::PathBuf,
-    sync::Arc,
-    thread,
-};
+use std::{io::Read as _, path::PathBuf, sync::Arc, thread};
 
 use anyhow::Context;
 use clap::Args;

@@ -180,20 +180,20 @@ pub struct Oracle {
 
 impl Oracle {
     /// A record was handed to a publisher.
-    pub fn issue(&mut self, id: impl ToString) {
+    pub fn issue(&mut self, id: &impl ToString) {
         self.issued.insert(id.to_string());
     }
 
     /// Its acknowledgement came.
-    pub fn acknowledge(&mut self, id: impl ToString) {
+    pub fn acknowledge(&mut self, id: &impl ToString) {
         self.acknowledged.insert(id.to_string());
     }
 
     /// Takes in what a victim said: `issue ID` or `ack ID`.
     pub fn note(&mut self, line: &str) {
         match line.split_once(' ') {
-            Some(("issue", id)) => self.issue(id),
-            Some(("ack", id)) => self.acknowledge(id),
+            Some(("issue", id)) => self.issue(&id),
+            Some(("ack", id)) => self.acknowledge(&id),
             _ => {}
         }
     }

@@ -1,11 +1,14 @@
 //! Rebalances, poison, sizes, topics made anew and every kind of security, over a real Kafka.
 
+#![allow(clippy::panic, reason = "a test that has failed says with what")]
+
 use std::{sync::OnceLock, time::Duration};
 
 use jiff::Timestamp;
 use nocturne_batcher::{Batcher, BatcherHandle};
 use nocturne_bus::{
-    Assignment, Finding, Group, KafkaSettings, Mechanism, Protocol, Publisher, SecuritySettings, Spool, SpoolSettings, create_topics, delete_topics, examine_kafka,
+    Assignment, Finding, Group, KafkaSettings, Mechanism, Protocol, Publisher, SecuritySettings, Spool, SpoolSettings,
+    create_topics, delete_topics, examine_kafka,
 };
 use nocturne_faults::{Oracle, encoded, interaction, kafka_settings, sealing};
 use nocturne_kit::Shutdown;
@@ -18,7 +21,7 @@ use nocturne_wire::{
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// One cluster for all tests of this file; each has topics of its own.
 fn kafka() -> Result<&'static Kafka, Absent> {
@@ -96,6 +99,29 @@ async fn checked(oracle: &Oracle, lake: &Lake) -> nocturne_faults::Verdict {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     panic!("{faults}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_go_through_spool_kafka_and_batcher_once() {
+    let kafka = or_skip!(kafka());
+    let settings = kafka_settings(&kafka.brokers(), "way");
+    assert_eq!(create_topics(&settings).await.expect("made").len(), 2);
+    assert!(create_topics(&settings).await.expect("there already").is_empty());
+    let (lake, mut oracle) = (Lake::memory(), Oracle::default());
+    let sending = Sending::open(&settings);
+    let batcher = Running::start(&settings, &lake).await;
+    publish(&sending.spool.publisher(), &mut oracle, "a", 0..1000).await;
+    checked(&oracle, &lake).await;
+    batcher.stop().await;
+    // Another process goes on where the lake says.
+    let batcher = Running::start(&settings, &lake).await;
+    publish(&sending.spool.publisher(), &mut oracle, "b", 0..500).await;
+    let verdict = checked(&oracle, &lake).await;
+    assert_eq!((verdict.rows, verdict.duplicates_dropped, verdict.dead), (1500, 0, 0));
+    let flushed = tokio::time::timeout(LONG, batcher.handle.flush()).await.expect("in time").expect("sealed");
+    assert_eq!((flushed.len(), flushed.values().map(|end| end.0).sum::<u64>()), (5, 1500));
+    batcher.stop().await;
+    sending.spool.close().await;
 }
 
 async fn storm(assignment: Assignment, name: &str) {

@@ -1,5 +1,7 @@
 //! `kill -9` of publisher, batcher and broker at random moments over a real Kafka; and a batcher that wakes up after its partitions went to others.
 
+#![allow(clippy::panic, reason = "a test that has failed says with what")]
+
 use std::{
     process::Command,
     time::{Duration, Instant},

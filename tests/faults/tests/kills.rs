@@ -2,6 +2,8 @@
 //!
 //! `NOCTURNE_ROUNDS=5000 cargo test --workspace --test kills` runs more than the usual rounds; `NOCTURNE_SEED` draws other moments.
 
+#![allow(clippy::panic, reason = "a test that has failed says with what")]
+
 use std::{path::Path, time::Duration};
 
 use nocturne_faults::{Oracle, Victim, rounds};
@@ -10,7 +12,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const RECORDS_A_ROUND: u64 = 400;
 
 fn seed() -> u64 {
@@ -28,7 +30,13 @@ struct House {
 impl House {
     fn new(dir: &Path, seed: u64) -> Self {
         let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
-        Self { log: path("log"), lake: path("lake"), oracle: Oracle::default(), random: ChaCha8Rng::seed_from_u64(seed), issued: 0 }
+        Self {
+            log: path("log"),
+            lake: path("lake"),
+            oracle: Oracle::default(),
+            random: ChaCha8Rng::seed_from_u64(seed),
+            issued: 0,
+        }
     }
 
     fn moment(&mut self, most: u64) -> Duration {

@@ -20,7 +20,7 @@ use nocturne_lake::Lake;
 use nocturne_support::{Python, S3, or_skip};
 use nocturne_wire::Topic;
 
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// What the proxy does to a connection's next answer.
 const PASS: u8 = 0;

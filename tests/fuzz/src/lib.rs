@@ -65,7 +65,11 @@ pub fn record(bytes: &[u8]) {
             Topic::Interactions => avro::decode_interaction(bytes).ok().map(|record| record.id),
             Topic::Feedback => avro::decode_feedback(bytes).ok().map(|record| record.id),
         };
-        assert_eq!(checked.map(|checked| checked.id), id.as_ref().map(nocturne_wire::InteractionId::as_str), "checking and decoding disagree");
+        assert_eq!(
+            checked.map(|checked| checked.id),
+            id.as_ref().map(nocturne_wire::InteractionId::as_str),
+            "checking and decoding disagree"
+        );
         if let Some(checked) = checked {
             assert_eq!(avro::peek_time(bytes), Some(checked.time_micros));
         }

@@ -1,8 +1,7 @@
 //! Runs the scripts in `servers/`.
 
 use std::{
-    env,
-    fmt,
+    env, fmt,
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -24,7 +23,8 @@ impl std::error::Error for Absent {}
 /// Where installed things are kept between runs.
 pub(crate) fn cache() -> Result<PathBuf, Absent> {
     let given = env::var_os("NOCTURNE_TEST_CACHE").map(PathBuf::from);
-    let home = || env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
+    let home =
+        || env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
     let dir = given.or_else(|| Some(home()?.join("nocturne-tests"))).unwrap_or_else(|| env::temp_dir().join("nocturne-tests"));
     fs::create_dir_all(&dir).map_err(|error| Absent(format!("making the cache {}: {error}", dir.display())))?;
     Ok(dir)

@@ -36,7 +36,7 @@ pub enum KafkaError {
         brokers: String,
         /// Why.
         #[source]
-        source: rdkafka::error::KafkaError,
+        source: Box<rdkafka::error::KafkaError>,
     },
     /// The brokers did not do it.
     #[error("{doing} on the Kafka brokers {brokers}")]
@@ -47,7 +47,7 @@ pub enum KafkaError {
         brokers: String,
         /// Why.
         #[source]
-        source: rdkafka::error::KafkaError,
+        source: Box<rdkafka::error::KafkaError>,
     },
     /// The topic is not there.
     #[error("there is no topic `{name}` on the Kafka brokers {brokers}")]
@@ -132,16 +132,17 @@ impl KafkaSettings {
             let read = read.map_err(|source| KafkaError::File { what: "password", file: file.clone(), source })?;
             return Ok(read.trim_end_matches(['\r', '\n']).to_owned());
         }
-        env::var(PASSWORD_VARIABLE)
-            .map_err(|_| KafkaError::Settings(format!("a password is needed: set `password_file`, or {PASSWORD_VARIABLE} in the environment")))
+        env::var(PASSWORD_VARIABLE).map_err(|_| {
+            KafkaError::Settings(format!("a password is needed: set `password_file`, or {PASSWORD_VARIABLE} in the environment"))
+        })
     }
 
     pub(crate) fn refused(&self, source: rdkafka::error::KafkaError) -> KafkaError {
-        KafkaError::Client { brokers: self.brokers.clone(), source }
+        KafkaError::Client { brokers: self.brokers.clone(), source: Box::new(source) }
     }
 
     pub(crate) fn failed(&self, doing: impl Into<String>, source: rdkafka::error::KafkaError) -> KafkaError {
-        KafkaError::Request { doing: doing.into(), brokers: self.brokers.clone(), source }
+        KafkaError::Request { doing: doing.into(), brokers: self.brokers.clone(), source: Box::new(source) }
     }
 }
 

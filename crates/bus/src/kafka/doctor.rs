@@ -121,7 +121,8 @@ fn certificate_authority(settings: &KafkaSettings) -> Option<Check> {
         return Some(Check::good(what, "readable"));
     };
     if der.windows(10).any(|bytes| bytes == b"clients-ca") {
-        let fix = "mount the secret `<cluster>-cluster-ca-cert`, which signs brokers; the `ca.crt` of a user's secret signs clients";
+        let fix =
+            "mount the secret `<cluster>-cluster-ca-cert`, which signs brokers; the `ca.crt` of a user's secret signs clients";
         return Some(Check::bad(what, "it is Strimzi's authority for clients", fix));
     }
     Some(Check::good(what, "readable"))
@@ -132,7 +133,11 @@ fn reach(broker: &str) -> Check {
     let addresses: Vec<_> = match broker.to_socket_addrs() {
         Ok(addresses) => addresses.collect(),
         Err(error) => {
-            return Check::bad(what, format!("its name is not known: {error}"), "correct `brokers` (host:port), or the name service of this machine");
+            return Check::bad(
+                what,
+                format!("its name is not known: {error}"),
+                "correct `brokers` (host:port), or the name service of this machine",
+            );
         }
     };
     let connected = addresses.iter().find(|address| TcpStream::connect_timeout(address, CONNECT_WITHIN).is_ok());
@@ -208,7 +213,8 @@ fn check_topic<C: ConsumerContext>(settings: &KafkaSettings, consumer: &BaseCons
             return checks.push(Check::bad(what, error.to_string(), fix));
         }
         Ok(None) => {
-            let fix = if settings.create.enabled { "the first process to start makes it" } else { "make it, or set `create.enabled`" };
+            let fix =
+                if settings.create.enabled { "the first process to start makes it" } else { "make it, or set `create.enabled`" };
             return checks.push(Check::doubtful(what, "it does not exist", fix));
         }
         Ok(Some(_)) => {}
@@ -217,7 +223,11 @@ fn check_topic<C: ConsumerContext>(settings: &KafkaSettings, consumer: &BaseCons
     let partitions = metadata.map(|metadata| metadata.topics().first().map_or(0, |topic| topic.partitions().len()));
     match partitions.and_then(|count| consumer.fetch_watermarks(name, 0, ANSWER_WITHIN).map(|_| count)) {
         Ok(count) => checks.push(Check::good(what, format!("{count} partitions"))),
-        Err(error) => checks.push(Check::bad(what, error.to_string(), "allow the operations Describe and Read on the topic, and Write for inference processes")),
+        Err(error) => checks.push(Check::bad(
+            what,
+            error.to_string(),
+            "allow the operations Describe and Read on the topic, and Write for inference processes",
+        )),
     }
 }
 
@@ -250,13 +260,21 @@ fn check_configs(settings: &KafkaSettings, window_days: u32, checks: &mut Vec<Ch
     for (topic, resource) in Topic::ALL.into_iter().zip(described.into_iter().flatten()) {
         let name = settings.topics.of(topic);
         let Ok(resource) = resource else {
-            checks.push(Check::doubtful(format!("settings of {name}"), "they may not be read", "allow the operation DescribeConfigs on the topic"));
+            checks.push(Check::doubtful(
+                format!("settings of {name}"),
+                "they may not be read",
+                "allow the operation DescribeConfigs on the topic",
+            ));
             continue;
         };
         let number = |key: &str| resource.get(key).and_then(|entry| entry.value.as_ref()?.parse::<i64>().ok());
         checks.extend(number("retention.ms").map(|kept| retention(name, kept, window_days)));
         checks.extend(number("max.message.bytes").map(|largest| size(name, largest, settings.producer.message_max_bytes)));
-        if resource.get("cleanup.policy").and_then(|entry| entry.value.as_deref()).is_some_and(|policy| policy.contains("compact")) {
+        if resource
+            .get("cleanup.policy")
+            .and_then(|entry| entry.value.as_deref())
+            .is_some_and(|policy| policy.contains("compact"))
+        {
             let fix = "set cleanup.policy=delete: compaction drops all but the newest record of a session";
             checks.push(Check::bad(format!("cleanup of {name}"), "it is compacted", fix));
         }
@@ -268,7 +286,7 @@ fn retention(name: &str, kept_milliseconds: i64, window_days: u32) -> Check {
     let Ok(kept) = u64::try_from(kept_milliseconds) else { return Check::good(what, "records are kept for ever") };
     let days = kept as f64 / MILLISECONDS_A_DAY as f64;
     if kept < u64::from(window_days) * MILLISECONDS_A_DAY {
-        let fix = format!("set retention.ms to {} days at least: what is deleted before it was sealed is lost", window_days);
+        let fix = format!("set retention.ms to {window_days} days at least: what is deleted before it was sealed is lost");
         return Check::bad(what, format!("records are kept for {days:.1} days"), fix);
     }
     Check::good(what, format!("records are kept for {days:.1} days"))
@@ -279,7 +297,9 @@ fn size(name: &str, largest: i64, wanted: u64) -> Check {
     if u64::try_from(largest).is_ok_and(|largest| largest >= wanted) {
         return Check::good(what, format!("{largest} bytes"));
     }
-    let fix = format!("set max.message.bytes={wanted} on the topic, or lower `producer.message_max_bytes`: larger ones are set aside in the spool");
+    let fix = format!(
+        "set max.message.bytes={wanted} on the topic, or lower `producer.message_max_bytes`: larger ones are set aside in the spool"
+    );
     Check::doubtful(what, format!("{largest} bytes, {wanted} may be sent"), fix)
 }
 
@@ -290,7 +310,10 @@ mod tests {
     #[test]
     fn complaints_are_told_apart() {
         for (complaint, word) in [
-            ("ssl://b:9093: SSL handshake failed: error:0A000086: certificate verify failed: broker certificate", "cluster-ca-cert"),
+            (
+                "ssl://b:9093: SSL handshake failed: error:0A000086: certificate verify failed: broker certificate",
+                "cluster-ca-cert",
+            ),
             ("SASL authentication error: Authentication failed during authentication due to invalid credentials", "password"),
             ("sslv3 alert bad certificate: SSL alert number 42", "client certificate"),
             ("connection to b:9093 disconnected: maybe SSL is needed", "protocol"),

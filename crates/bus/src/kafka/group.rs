@@ -296,7 +296,7 @@ impl Member {
                 thread::sleep(HOLD_STEP);
                 continue;
             }
-            match self.next(&consumer) {
+            match Self::next(&consumer) {
                 Event::Record(message) => self.record(&message),
                 Event::Assigned(partitions) => self.assign(&partitions),
                 Event::Revoked { partitions, lost } => self.revoke(&partitions, lost),
@@ -308,7 +308,7 @@ impl Member {
         self.leave();
     }
 
-    fn next<'a>(&self, consumer: &'a Consumer) -> Event<'a> {
+    fn next(consumer: &Consumer) -> Event<'_> {
         let noted = consumer.context().rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         match noted {
             Some((true, partitions)) => return Event::Assigned(partitions),
@@ -376,7 +376,10 @@ impl Member {
         if self.moved.send(Moved::Revoked(keys.to_vec(), held)).is_ok() && !patience.is_zero() {
             // Ends when every reader dropped its end.
             if released.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
-                tracing::warn!(seconds = patience.as_secs(), "a reader did not let go of a revoked partition in time; its next batch loses the race");
+                tracing::warn!(
+                    seconds = patience.as_secs(),
+                    "a reader did not let go of a revoked partition in time; its next batch loses the race"
+                );
             }
         }
     }

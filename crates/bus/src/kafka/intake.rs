@@ -33,7 +33,12 @@ impl std::fmt::Debug for KafkaIntake {
 }
 
 impl KafkaIntake {
-    pub(crate) fn new(settings: Arc<KafkaSettings>, consumer: Arc<Consumer>, commands: mpsc::Sender<Command>, buffer: Arc<Buffer>) -> Self {
+    pub(crate) fn new(
+        settings: Arc<KafkaSettings>,
+        consumer: Arc<Consumer>,
+        commands: mpsc::Sender<Command>,
+        buffer: Arc<Buffer>,
+    ) -> Self {
         Self { settings, consumer, commands, buffer, next: 0 }
     }
 
@@ -81,7 +86,8 @@ impl KafkaIntake {
 
     /// The topic's id, asked for now: when it is what it was, so was every record that came before.
     pub(crate) async fn topic_id(&self) -> Result<String, KafkaError> {
-        let id = self.ask("asking for the id of", |consumer, name, _| topic_id::fetch(consumer.client(), name, ASK_TIMEOUT)).await?;
+        let id =
+            self.ask("asking for the id of", |consumer, name, _| topic_id::fetch(consumer.client(), name, ASK_TIMEOUT)).await?;
         id.ok_or_else(|| KafkaError::NoTopic { name: self.name().to_owned(), brokers: self.settings.brokers.clone() })
     }
 

@@ -195,7 +195,8 @@ mod tests {
     fn only_what_no_repetition_can_cure_is_refused() {
         let failed = |code| fate_of(&NativeError::MessageProduction(code));
         assert!(matches!(failed(RDKafkaErrorCode::MessageSizeTooLarge), Fate::Refused(_)));
-        for code in [RDKafkaErrorCode::MessageTimedOut, RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::TopicAuthorizationFailed] {
+        for code in [RDKafkaErrorCode::MessageTimedOut, RDKafkaErrorCode::PurgeQueue, RDKafkaErrorCode::TopicAuthorizationFailed]
+        {
             assert!(matches!(failed(code), Fate::Returned(_)), "{code:?}");
         }
     }

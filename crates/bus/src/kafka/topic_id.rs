@@ -51,7 +51,8 @@ impl Answer {
         // that both may be destroyed after it. The queue is owned by the value that is returned, and the answer comes nowhere else.
         unsafe {
             let mut answer = Self { queue: c::rd_kafka_queue_new(client.native_ptr()), event: ptr::null_mut() };
-            let options = c::rd_kafka_AdminOptions_new(client.native_ptr(), c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+            let options =
+                c::rd_kafka_AdminOptions_new(client.native_ptr(), c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
             c::rd_kafka_AdminOptions_set_request_timeout(options, milliseconds, reason.as_mut_ptr(), reason.len());
             let topics = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
             c::rd_kafka_DescribeTopics(client.native_ptr(), topics, options, answer.queue);

@@ -202,7 +202,7 @@ mod tests {
                     window.back(Offset(offset));
                     back.insert(offset);
                 }
-                let first = (0..).find(|n| !delivered.contains(n)).unwrap_or_default();
+                let first = (0..40).find(|n| !delivered.contains(n)).unwrap_or(40);
                 prop_assert_eq!(window.done_before(), Offset(first));
                 prop_assert_eq!(window.handed(), 40 - delivered.len() as u64 - back.len() as u64);
                 prop_assert!((0..40).all(|n| window.wants(Offset(n)) == back.contains(&n)));

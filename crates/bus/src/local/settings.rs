@@ -70,7 +70,13 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { partitions: Partitions::default(), segment_bytes: 16 << 20, max_bytes: 4 << 30, on_full: OnFull::RefuseNew, durability: Durability::Disk }
+        Self {
+            partitions: Partitions::default(),
+            segment_bytes: 16 << 20,
+            max_bytes: 4 << 30,
+            on_full: OnFull::RefuseNew,
+            durability: Durability::Disk,
+        }
     }
 }
 

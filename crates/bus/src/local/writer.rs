@@ -96,8 +96,12 @@ impl DropReport {
     pub(crate) fn report(&mut self, stats: &Stats, now: Instant) {
         if let Some(new) = self.due(stats.dropped(), now) {
             tracing::error!(
-                new, queue_full = stats.dropped_busy, log_full = stats.dropped_full, write_failed = stats.dropped_failed,
-                oldest = stats.dropped_oldest, "records were lost; the totals count since the start"
+                new,
+                queue_full = stats.dropped_busy,
+                log_full = stats.dropped_full,
+                write_failed = stats.dropped_failed,
+                oldest = stats.dropped_oldest,
+                "records were lost; the totals count since the start"
             );
         }
     }

@@ -2,8 +2,7 @@
 //! a damaged one, everything that is there is sent again.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -60,7 +59,8 @@ mod tests {
     #[test]
     fn a_cursor_is_read_back_and_a_foreign_or_damaged_one_counts_as_none() {
         let folder = tempfile::tempdir().expect("a folder");
-        let open = |id, range: Range<u64>| Cursor::open(folder.path(), id, &(Offset(range.start)..Offset(range.end))).expect("opens");
+        let open =
+            |id, range: Range<u64>| Cursor::open(folder.path(), id, &(Offset(range.start)..Offset(range.end))).expect("opens");
         open("a", 3..10).save(Offset(7)).expect("saved");
         assert_eq!(open("a", 3..10).delivered(), Offset(7));
         assert_eq!(open("a", 3..7).delivered(), Offset(7));

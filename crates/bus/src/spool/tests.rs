@@ -20,7 +20,7 @@ use crate::{OnFull, local::log::LocalLog};
 /// What a turn of the forwarder takes on the played clock when there is nothing to do.
 const TURN: Duration = Duration::from_millis(20);
 /// What the transport lets go of when it could not deliver it.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
+const DELIVERY_TIMEOUT: Duration = Duration::from_mins(2);
 
 #[derive(Default)]
 struct Played {
@@ -127,7 +127,13 @@ struct House {
 }
 
 fn settings(max_bytes: u64, on_full: OnFull) -> SpoolSettings {
-    SpoolSettings { segment_bytes: 4096, max_bytes, on_full, durability: crate::Durability::OperatingSystem, ..SpoolSettings::default() }
+    SpoolSettings {
+        segment_bytes: 4096,
+        max_bytes,
+        on_full,
+        durability: crate::Durability::OperatingSystem,
+        ..SpoolSettings::default()
+    }
 }
 
 impl House {

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::{at, decoded, encoded, footer, judged, said};
 use crate::{
-    IdHash, MetricRow, feedback, feedback_from_avro, interactions, open_batch, read_dead_letters, read_footer, read_metrics, seal,
-    seal_dead_letters, write_metrics,
+    IdHash, MetricRow, feedback, feedback_from_avro, interactions, open_batch, read_dead_letters, read_footer, read_metrics,
+    seal, seal_dead_letters, write_metrics,
 };
 
 #[test]

@@ -1,5 +1,7 @@
 //! What only a lake in a folder has: staging files, locations, plans by path.
 
+use std::collections::BTreeMap;
+
 use nocturne_wire::{
     NightId, Sha256Hex,
     plan::{CurationSettings, GateSettings, NightPlan, PLAN_VERSION, Trigger},
@@ -52,10 +54,10 @@ async fn a_job_finds_lake_and_plan_by_the_plans_location() {
     lake.nights().write_plan(&plan).await.expect("written");
     let twice = lake.nights().write_plan(&plan).await.expect_err("claimed");
     assert!(twice.is_already_exists(), "{twice}");
-    let (found, read) = Lake::open_plan(&lake.nights().plan_location(&plan.night), &Default::default()).await.expect("opened");
+    let (found, read) = Lake::open_plan(&lake.nights().plan_location(&plan.night), &BTreeMap::new()).await.expect("opened");
     assert_eq!((found.location(), &read), (lake.location(), &plan));
     for wrong in ["plan.json", "/x/nights/plan.json", "/x/night/y/plan.json"] {
-        let refused = Lake::open_plan(wrong, &Default::default()).await.expect_err("not a plan");
+        let refused = Lake::open_plan(wrong, &BTreeMap::new()).await.expect_err("not a plan");
         assert!(matches!(refused, LakeError::Refused { .. }), "{wrong}: {refused}");
     }
 }

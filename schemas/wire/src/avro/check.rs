@@ -43,7 +43,11 @@ pub fn peek_time(bytes: &[u8]) -> Option<i64> {
     from.long("time").ok()
 }
 
-fn text_id<'a>(from: &mut Reader<'a>, field: &'static str, check: fn(&str) -> Result<(), IdError>) -> Result<&'a str, DecodeError> {
+fn text_id<'a>(
+    from: &mut Reader<'a>,
+    field: &'static str,
+    check: fn(&str) -> Result<(), IdError>,
+) -> Result<&'a str, DecodeError> {
     let text = from.text(field)?;
     check(text).map_err(|error| DecodeError::Invalid { field, reason: error.to_string() })?;
     Ok(text)

@@ -182,7 +182,10 @@ pub(super) async fn run(global: &Global, args: ChatArgs) -> anyhow::Result<Outco
         refused(format!("no server runs on the state directory {}", global.state.display()), "start one with `nocturne up`")
     })?;
     let serves = address.api.ok_or_else(|| {
-        refused(format!("what runs on the state directory {} serves no model", global.state.display()), "name an inference process's with --state")
+        refused(
+            format!("what runs on the state directory {} serves no model", global.state.display()),
+            "name an inference process's with --state",
+        )
     })?;
     let api = Api::connect(&[serves]).await?;
     let mut talk = Talk {

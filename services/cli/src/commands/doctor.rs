@@ -20,10 +20,14 @@ const WINDOW_DAYS: u32 = 3;
 #[derive(Debug, Subcommand)]
 pub(crate) enum DoctorCommand {
     /// Names, connections, TLS, login, topics, permissions and retention; exit code 3 when something does not work
-    #[command(after_help = "Examples:\n  nocturne doctor kafka --config nocturne.toml\n  nocturne doctor kafka --brokers localhost:9092")]
+    #[command(
+        after_help = "Examples:\n  nocturne doctor kafka --config nocturne.toml\n  nocturne doctor kafka --brokers localhost:9092"
+    )]
     Kafka(KafkaArgs),
     /// Whether the lake's store can be listed, read, and creates a name only once; exit code 3 when not
-    #[command(after_help = "Examples:\n  nocturne doctor store --store s3://bucket/folder\n  nocturne doctor store --config nocturne.toml")]
+    #[command(
+        after_help = "Examples:\n  nocturne doctor store --store s3://bucket/folder\n  nocturne doctor store --config nocturne.toml"
+    )]
     Store(StoreArgs),
 }
 
@@ -59,7 +63,10 @@ async fn kafka(args: KafkaArgs) -> anyhow::Result<Vec<Check>> {
         config.kafka.brokers = brokers;
     }
     if !config.kafka.is_set() {
-        return Err(refused("examining Kafka: no brokers are named", "give --brokers, or a configuration with `brokers` in [kafka]"));
+        return Err(refused(
+            "examining Kafka: no brokers are named",
+            "give --brokers, or a configuration with `brokers` in [kafka]",
+        ));
     }
     Ok(tokio::task::spawn_blocking(move || examine_kafka(&config.kafka, WINDOW_DAYS)).await?)
 }
@@ -77,7 +84,8 @@ async fn store(global: &Global, args: &StoreArgs) -> anyhow::Result<Vec<Check>> 
 
 async fn probe(lake: &Lake) -> Vec<Check> {
     let fix_access = "check endpoint, bucket and credentials (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID …) and the rights to list, get, put and delete";
-    let fix_create = "use a store that honors `If-None-Match: *` on put: two batchers of one partition would overwrite each other here";
+    let fix_create =
+        "use a store that honors `If-None-Match: *` on put: two batchers of one partition would overwrite each other here";
     let steps = lake.probe().await;
     steps
         .into_iter()
@@ -105,6 +113,10 @@ fn describe(checks: &[Check]) -> String {
         }
     }
     let bad = checks.iter().filter(|check| check.finding == Finding::Bad).count();
-    lines.push(if bad == 0 { "nothing stands in the way".to_owned() } else { format!("{} to mend", output::counted(bad, "thing")) });
+    lines.push(if bad == 0 {
+        "nothing stands in the way".to_owned()
+    } else {
+        format!("{} to mend", output::counted(bad, "thing"))
+    });
     lines.join("\n")
 }

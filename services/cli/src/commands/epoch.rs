@@ -88,7 +88,8 @@ pub(super) async fn run(global: &Global, args: &EpochArgs) -> anyhow::Result<Out
     let lake = places::configured_lake(&global.state, &config.store)?;
     let state = look(global, &config, topic).await?;
     let sealed = sealed(&lake, topic).await?;
-    let newest = lake.epochs().newest(topic).await.advise("reading the lake's epochs", "restore the folder epochs/ from a copy")?;
+    let newest =
+        lake.epochs().newest(topic).await.advise("reading the lake's epochs", "restore the folder epochs/ from a copy")?;
     let lines = plan(&state, &sealed, newest.as_ref()).ok_or_else(|| {
         let what = format!("accepting a break of {topic}: there is none; the topic continues where its batches end");
         refused(what, "`nocturne lake audit` says what else is wrong")
@@ -153,7 +154,11 @@ fn plan(state: &TopicState, sealed: &BTreeMap<Partition, BatchFooter>, newest: O
         let footer = sealed.get(&partition);
         let sealed_to = footer.map_or(Offset(0), |footer| footer.last.next());
         let same = known.is_some() || footer.is_none_or(|footer| footer.topic_id == state.id);
-        let (shift, least) = if same { known.map_or((0, Offset(0)), |epoch| (epoch.start(partition).shift, epoch.start(partition).begin)) } else { (sealed_to.0, sealed_to) };
+        let (shift, least) = if same {
+            known.map_or((0, Offset(0)), |epoch| (epoch.start(partition).shift, epoch.start(partition).begin))
+        } else {
+            (sealed_to.0, sealed_to)
+        };
         let start = Offset(range.start + shift);
         let gap = footer.is_some() && start > sealed_to.max(least);
         broken |= !same || gap;
@@ -187,7 +192,11 @@ fn describe(shown: &Shown) -> String {
         Some(was) if *was != shown.is => format!("{} was topic {was}, and is topic {} now", shown.topic, shown.is),
         _ => format!("{} is topic {}", shown.topic, shown.is),
     };
-    let end = if shown.accepted { "accepted; sealing goes on by itself" } else { "nothing was changed; --accept --reason TEXT does it" };
+    let end = if shown.accepted {
+        "accepted; sealing goes on by itself"
+    } else {
+        "nothing was changed; --accept --reason TEXT does it"
+    };
     format!("{ids}\n{table}\n{end}")
 }
 
@@ -217,7 +226,11 @@ mod tests {
         TopicState { id: id.to_owned(), partitions: [(Partition(0), range)].into() }
     }
 
-    fn planned(state: &TopicState, sealed: &BTreeMap<Partition, BatchFooter>, newest: Option<&Epoch>) -> Option<(u64, u64, u64, u64)> {
+    fn planned(
+        state: &TopicState,
+        sealed: &BTreeMap<Partition, BatchFooter>,
+        newest: Option<&Epoch>,
+    ) -> Option<(u64, u64, u64, u64)> {
         plan(state, sealed, newest).map(|lines| (lines[0].begin.0, lines[0].shift, lines[0].lost, lines[0].waiting))
     }
 

@@ -25,7 +25,7 @@ const REPLICAS: usize = 2;
 const BATCHERS: usize = 2;
 
 /// How long a process may take to say where it listens: the first one seeds the lake.
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 
 /// How long a process may take to stop: it answers, sends and seals what is under way.
 const STOP_WITHIN: Duration = Duration::from_secs(40);
@@ -53,15 +53,16 @@ impl Processes {
         std::fs::create_dir_all(state).with_context(|| format!("making {}", state.display()))?;
         let mut config = config(brokers, store);
         let lake = places::configured_lake(state, &config.store)?;
-        let begun = lake.list("ledger").await.advise(
-            format!("looking into the lake {store}"),
-            "`nocturne doctor store` finds out what is wrong with it",
-        )?;
+        let begun = lake
+            .list("ledger")
+            .await
+            .advise(format!("looking into the lake {store}"), "`nocturne doctor store` finds out what is wrong with it")?;
         if !begun.is_empty() {
             let what = format!("demonstrating on the lake {store}: something has begun there");
             return Err(refused(what, "an earlier day would be mixed with this one; name a new folder with --store"));
         }
-        let start = async |name: String, role: &'static str, config: &Config| Process::start(state, name, role, config, base).await;
+        let start =
+            async |name: String, role: &'static str, config: &Config| Process::start(state, name, role, config, base).await;
         let mut batchers = Vec::new();
         for n in 1..=BATCHERS {
             batchers.push(start(format!("batcher-{n}"), "batcher", &config).await?);
@@ -150,7 +151,10 @@ impl Process {
                 return Err(refused(format!("{doing}: it ended with {status}: {said}"), "check --kafka and --store"));
             }
             if begun.elapsed() > START_WITHIN {
-                return Err(refused(format!("{doing}: it does not say where it listens"), "its log lies beside its state with --out"));
+                return Err(refused(
+                    format!("{doing}: it does not say where it listens"),
+                    "its log lies beside its state with --out",
+                ));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

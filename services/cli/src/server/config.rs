@@ -1,10 +1,6 @@
 //! The one configuration file of `nocturne up`: a table for each part.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    path::Path,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use nocturne_batcher::BatcherSettings;
 use nocturne_bus::{KafkaSettings, LogSettings, SpoolSettings};

@@ -80,7 +80,8 @@ async fn run(State(parts): State<Arc<Parts>>, Json(order): Json<NightOrder>) -> 
 }
 
 async fn current(State(parts): State<Arc<Parts>>) -> Json<Option<NightStarted>> {
-    let running = |scheduler: &SchedulerHandle| scheduler.progress().borrow().running.as_ref().map(|running| running.night.clone());
+    let running =
+        |scheduler: &SchedulerHandle| scheduler.progress().borrow().running.as_ref().map(|running| running.night.clone());
     Json(parts.scheduler.as_ref().and_then(running).map(|night| NightStarted { night }))
 }
 

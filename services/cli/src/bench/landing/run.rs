@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use nocturne_batcher::{Batcher, BatcherSettings, BatcherStatus, Spent};
 use nocturne_bus::{
-    Codec, Durability, Group, KafkaSettings, LocalLog, LogSettings, Partitions, PublishError, Publisher, Spool, SpoolSettings, create_topics,
-    delete_topics,
+    Codec, Durability, Group, KafkaSettings, LocalLog, LogSettings, Partitions, PublishError, Publisher, Spool, SpoolSettings,
+    create_topics, delete_topics,
 };
 use nocturne_kit::{Shutdown, memory};
 use nocturne_lake::Lake;
@@ -153,7 +153,7 @@ mod child {
     pub(super) async fn land(folder: &Path, kafka: &KafkaSettings, records: u64) -> anyhow::Result<Landed> {
         let mut config = Config { kafka: kafka.clone(), ..Config::default() };
         config.store.url = folder.join("lake").to_string_lossy().into_owned();
-        config.telemetry.filter = "warn".to_owned();
+        "warn".clone_into(&mut config.telemetry.filter);
         config.batcher.seal.idle_seconds = 1;
         let (file, state) = (folder.join("batcher.toml"), folder.join("batcher"));
         tokio::fs::write(&file, toml::to_string(&config)?).await.context("writing a configuration")?;
@@ -188,8 +188,11 @@ mod child {
                 let (since, before) = first.unwrap_or((now, 0));
                 let spent = |stage| Duration::from_secs_f64(sum(&text, &format!("nocturne_batcher_{stage}_seconds_total")));
                 // A backlog of one batch is over when it is first seen: then all of the time counts, the joining too.
-                let (measured, seconds) =
-                    if rows > before { (rows - before, (now - since).as_secs_f64()) } else { (rows, begun.elapsed().as_secs_f64()) };
+                let (measured, seconds) = if rows > before {
+                    (rows - before, (now - since).as_secs_f64())
+                } else {
+                    (rows, begun.elapsed().as_secs_f64())
+                };
                 break Landed {
                     measured,
                     seconds,
