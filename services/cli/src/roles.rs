@@ -1,6 +1,6 @@
 //! The parts as processes of their own: `nocturne inference`, `nocturne batcher`, `nocturne scheduler`. They meet in Kafka and in the lake.
 
-use std::{io::Read as _, path::PathBuf, sync::Arc, thread};
+use std::{io::Read as _, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -194,10 +194,13 @@ pub(crate) async fn scheduler(global: &Global, args: &RoleArgs) -> anyhow::Resul
     Ok(Outcome::Done)
 }
 
+/// How long a batcher may take to seal the day before a night goes on without it.
+const FLUSH_WITHIN: Duration = Duration::from_mins(2);
+
 /// Has the batchers that are known seal the day, and reads from the lake how far that is. A batcher that does not answer is no reason not to
 /// learn: what it holds is sealed by its idle limit and read by the next night.
 fn flush(config: &Config, lake: &Lake) -> anyhow::Result<Flush> {
-    let http = reqwest::Client::builder().no_proxy().build().context("setting up the HTTP client")?;
+    let http = reqwest::Client::builder().no_proxy().timeout(FLUSH_WITHIN).build().context("setting up the HTTP client")?;
     let (batchers, lake) = (config.control.batchers.clone(), lake.clone());
     Ok(Arc::new(move || {
         let (http, batchers, lake) = (http.clone(), batchers.clone(), lake.clone());

@@ -231,7 +231,7 @@ impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         if self.left.load(Ordering::SeqCst) {
             // Closing goes on only when this was answered. What could fail has no meaning any more.
-            unassign(consumer, partitions).ok();
+            answer(consumer, kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, partitions);
             return;
         }
         let assigned = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
@@ -415,7 +415,8 @@ impl Member {
         let (name, partition) = self.name(buffer.key);
         let begun = self.consumer.seek(name, partition, NativeOffset::Offset(offset), SEEK_TIMEOUT).and_then(|()| {
             buffer.begin(offset);
-            if self.paused { Ok(()) } else { self.consumer.resume(&self.list([buffer.key])) }
+            let list = self.list([buffer.key]);
+            if self.paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) }
         });
         if let Err(error) = begun {
             tracing::debug!(topic = %buffer.key.0, partition = %buffer.key.1, %error, "seeking failed and is tried again");
@@ -503,8 +504,8 @@ impl Member {
         self.release(&keys, Duration::from_secs(self.settings.consumer.release_seconds));
         self.consumer.context().left.store(true, Ordering::SeqCst);
         let noted = std::mem::take(&mut *self.consumer.context().rebalances.lock().unwrap_or_else(PoisonError::into_inner));
-        for (_, partitions) in noted {
-            unassign(&self.consumer, &partitions).ok();
+        for (assigned, partitions) in noted {
+            answer(&self.consumer, assigned, &partitions);
         }
         self.consumer.unsubscribe();
         // Leaving is a rebalance of its own, which is answered while polling.
@@ -512,6 +513,18 @@ impl Member {
         while Instant::now() < until && self.consumer.assignment().is_ok_and(|left| left.count() > 0) {
             drop(self.consumer.poll(POLL));
         }
+    }
+}
+
+/// Answers a rebalance for a member that is going: what is assigned is taken, for closing to give back.
+fn answer(consumer: &Consumer, assigned: bool, partitions: &TopicPartitionList) {
+    let answered = match (assigned, consumer.rebalance_protocol()) {
+        (true, RebalanceProtocol::Cooperative) => consumer.incremental_assign(partitions),
+        (true, RebalanceProtocol::Eager | RebalanceProtocol::None) => consumer.assign(partitions),
+        (false, _) => unassign(consumer, partitions),
+    };
+    if let Err(error) = answered {
+        tracing::debug!(%error, "leaving the group");
     }
 }
 

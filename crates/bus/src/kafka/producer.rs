@@ -116,6 +116,8 @@ fn make(settings: &KafkaSettings, inbox: &Arc<Mutex<Inbox>>) -> Result<BaseProdu
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("queue.buffering.max.kbytes", producer.queue_bytes.div_ceil(1024).to_string())
+        // Bytes are what bounds the queue; small records must not fill it by their number.
+        .set("queue.buffering.max.messages", "1000000")
         .set("message.timeout.ms", producer.delivery_timeout_milliseconds.to_string())
         .set("linger.ms", producer.linger_milliseconds.to_string())
         .set("batch.size", producer.batch_bytes.to_string())

@@ -85,6 +85,15 @@ impl Window {
         self.set(offset, Slot::Back);
     }
 
+    /// Everything that was handed over has to be handed over again.
+    pub(crate) fn all_back(&mut self) {
+        for offset in self.first.0..self.next().0 {
+            if matches!(self.slot(Offset(offset)), Some(Slot::Handed(_))) {
+                self.set(Offset(offset), Slot::Back);
+            }
+        }
+    }
+
     /// Everything before `offset` is gone from the spool; the number of records that were not done.
     pub(crate) fn skip_to(&mut self, offset: Offset) -> u64 {
         let before = self.first;
@@ -167,6 +176,9 @@ mod tests {
         window.done(Offset(1));
         window.back(Offset(2));
         assert_eq!([0, 1, 2, 3].map(|n| window.wants(Offset(n))), [true, false, true, true]);
+        window.hand(Offset(0), 1);
+        window.all_back();
+        assert_eq!((window.handed(), window.bytes()), (0, 0));
         window.hand(Offset(0), 1);
         window.hand(Offset(2), 1);
         assert!(!window.has_back());

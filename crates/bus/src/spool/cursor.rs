@@ -9,6 +9,8 @@ use std::{
 
 use nocturne_wire::Offset;
 
+use crate::local::disk::sync_folder;
+
 #[derive(Debug)]
 pub(crate) struct Cursor {
     file: PathBuf,
@@ -26,6 +28,11 @@ impl Cursor {
             Err(error) => return Err(error),
         };
         let offset = parse(&text, id).filter(|offset| (range.start..=range.end).contains(offset));
+        if offset.is_none() && file.exists() {
+            // It must not come to be believed later, when the log has grown beyond it.
+            fs::remove_file(&file)?;
+            sync_folder(folder)?;
+        }
         Ok(Self { file, id: id.to_owned(), delivered: offset.unwrap_or(range.start) })
     }
 
@@ -65,6 +72,8 @@ mod tests {
         assert_eq!(open("a", 3..10).delivered(), Offset(7));
         assert_eq!(open("a", 3..7).delivered(), Offset(7));
         assert_eq!(open("a", 8..10).delivered(), Offset(8));
+        assert_eq!(open("a", 3..10).delivered(), Offset(3), "what was not believed once is forgotten");
+        open("a", 3..10).save(Offset(9)).expect("saved");
         assert_eq!(open("a", 0..6).delivered(), Offset(0));
         assert_eq!(open("b", 3..10).delivered(), Offset(3));
         for damaged in ["", "a", "a 7", "a x\n", "a -1\n"] {

@@ -8,7 +8,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -26,6 +27,7 @@ use super::{
 use crate::{
     kafka::window::Window,
     local::{
+        disk::sync_folder,
         intake::{Intake, IntakeError, Record},
         log::LocalLog,
         publisher::open_envelope,
@@ -138,6 +140,9 @@ impl<W: Wire> Forwarder<W> {
         }
         if self.wire.renew_if_broken() {
             tracing::error!("the Kafka producer could not go on and was made anew");
+            // What the old one had may never be reported; what it did deliver is recognized by its id.
+            self.lanes.values_mut().for_each(|lane| lane.window.all_back());
+            self.settle_later();
         }
         self.settle();
         let now = (self.time)();
@@ -157,11 +162,11 @@ impl<W: Wire> Forwarder<W> {
             let room = READ_BYTES.min(self.window_bytes - used);
             match lane.intake.poll_blocking(READ_RECORDS, room) {
                 Ok(records) => {
-                    fed |= !records.is_empty();
                     for record in records {
                         if !self.hand(topic, &record) {
                             break;
                         }
+                        fed = true;
                     }
                 }
                 Err(IntakeError::Trimmed { start, .. }) => {
@@ -186,18 +191,14 @@ impl<W: Wire> Forwarder<W> {
         }
         let bytes = record.payload.len() as u64;
         let Some((key, payload)) = open_envelope(&record.payload) else {
-            self.set_aside(topic, record.offset, &record.payload, "it has no key");
-            return true;
+            return self.set_aside(topic, record.offset, &record.payload, "it has no key");
         };
         match self.wire.hand(topic, record.offset, &key, &payload) {
             Ok(()) => {
                 lane.window.hand(record.offset, bytes);
                 true
             }
-            Err(NotHanded::Refused(why)) => {
-                self.set_aside(topic, record.offset, &record.payload, &why);
-                true
-            }
+            Err(NotHanded::Refused(why)) => self.set_aside(topic, record.offset, &record.payload, &why),
             Err(NotHanded::Full) => {
                 lane.intake.seek(record.offset);
                 false
@@ -234,8 +235,16 @@ impl<W: Wire> Forwarder<W> {
                 self.tell_error(&why);
             }
             Fate::Refused(why) => {
-                let payload = self.read(topic, offset).unwrap_or_default();
-                self.set_aside(topic, offset, &payload, &why);
+                match self.read(topic, offset) {
+                    Some(record) => _ = self.set_aside(topic, offset, &record, &why),
+                    // Without its bytes there is nothing to keep: it is sent again until it can be read or was trimmed.
+                    None => {
+                        if let Some(lane) = self.lanes.get_mut(&topic) {
+                            lane.window.back(offset);
+                        }
+                        self.settle_later();
+                    }
+                }
             }
         }
     }
@@ -248,10 +257,18 @@ impl<W: Wire> Forwarder<W> {
     }
 
     /// Keeps a record that the brokers never will take, beside the spool: one of them must not stop all others.
-    fn set_aside(&mut self, topic: Topic, offset: Offset, record: &[u8], why: &str) {
+    /// False when that failed.
+    fn set_aside(&mut self, topic: Topic, offset: Offset, record: &[u8], why: &str) -> bool {
         let folder = self.dir.join("refused");
         let file = folder.join(format!("{topic}-{:020}.record", offset.0));
-        let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&file, record));
+        // Durable before the spool lets go of its own copy.
+        let written = fs::create_dir_all(&folder).and_then(|()| {
+            let mut copy = fs::File::create(&file)?;
+            copy.write_all(record)?;
+            copy.sync_all()?;
+            sync_folder(&folder)?;
+            sync_folder(&self.dir)
+        });
         match written {
             Ok(()) => tracing::error!(%topic, file = %file.display(), why, "a record that Kafka refuses was set aside"),
             Err(error) => {
@@ -261,14 +278,22 @@ impl<W: Wire> Forwarder<W> {
                     lane.window.hand(offset, 0);
                     lane.window.back(offset);
                 }
-                self.link = Link::Settling;
-                return;
+                self.settle_later();
+                return false;
             }
         }
         if let Some(lane) = self.lanes.get_mut(&topic) {
             lane.window.done(offset);
         }
         self.status.send_modify(|status| status.refused += 1);
+        true
+    }
+
+    /// Stops feeding until what came back can be fed again; a link that is down stays so.
+    fn settle_later(&mut self) {
+        if self.link == Link::Up {
+            self.link = Link::Settling;
+        }
     }
 
     fn go_down(&mut self, why: &str) {
