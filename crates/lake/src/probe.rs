@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use object_store::{ObjectStoreExt as _, path::Path as StorePath};
 
 use crate::{Lake, LakeError, Result};
@@ -16,7 +17,9 @@ static PROBES: AtomicU64 = AtomicU64::new(0);
 impl Lake {
     /// Tries what the protocol needs: to list, to create, to create only once however many try, to read and to remove. Stops at the first failure.
     pub async fn probe(&self) -> Vec<(&'static str, Result<()>)> {
-        let folder = format!("doctor/{}-{}", std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed));
+        // In containers every process has the same id; the time tells them apart, and from one that died half-way.
+        let now = Timestamp::now().as_microsecond();
+        let folder = format!("doctor/{now}-{}-{}", std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed));
         let (one, race) = (format!("{folder}/one"), format!("{folder}/race"));
         let mut steps = vec![("listing", self.list("ledger").await.map(drop))];
         if steps[0].1.is_ok() {

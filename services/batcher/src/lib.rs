@@ -10,8 +10,8 @@
 //! | after it was created, before the log was trimmed | the batch is found, the log is trimmed later |
 //! | another writer created it first | its footer is read, and the worker goes on after it |
 //!
-//! A record that cannot be decoded becomes a dead letter, an offset whose record the log lost to damage becomes a dead letter
-//! without bytes, and a record whose id was sealed recently is counted and dropped: the three and the rows together account for
+//! A record that cannot be decoded becomes a dead letter, an offset whose record the log lost to damage, or that has none on Kafka, becomes a
+//! dead letter without bytes, and a record whose id was sealed recently is counted and dropped: the three and the rows together account for
 //! every offset of a batch.
 //!
 //! Rejected: a cursor beside the batches (two truths that can disagree), and sealing on shutdown (the log keeps what is not sealed,

@@ -110,7 +110,7 @@ pub(crate) async fn run(global: &Global, args: &DemoArgs) -> anyhow::Result<Outc
     measured.seconds = begun.elapsed().as_secs_f64();
     let report = Report::of(&measured, args.seed, args.conversations.is_some(), Machine::this());
     write_files(args, &day, &measured, &report)?;
-    output::show(global.format, &report, |report| show::morning(report, &day, &measured, args.out.as_deref()))?;
+    output::show(global.format, &report, |report| show::morning(report, &day, &measured, kept(global, args).as_deref()))?;
     if !measured.was_published() {
         return Ok(Outcome::NotClean);
     }
@@ -172,6 +172,19 @@ impl House {
             Self::Many(processes) => processes.close().await,
         }
     }
+}
+
+/// What was kept, and how to go on with it.
+fn kept(global: &Global, args: &DemoArgs) -> Option<String> {
+    let out = args.out.as_deref()?.display();
+    let files = "answers.jsonl, loss.svg, before-after.svg";
+    Some(match (&args.kafka, &global.store) {
+        (Some(_), Some(store)) => {
+            format!("Kept in {out}: configuration, log and state of every process, {files}. The lake is {store}.")
+        }
+        (_, Some(store)) => format!("Kept in {out}: log, {files}. Go on with `nocturne up --state {out} --store {store}`."),
+        _ => format!("Kept in {out}: lake, log, {files}. Go on with `nocturne up --state {out}`."),
+    })
 }
 
 fn draw(args: &DemoArgs) -> anyhow::Result<Day> {

@@ -25,10 +25,9 @@ use nocturne_wire::{
 /// # Panics
 /// When a name is not an identifier, which it is.
 pub fn interaction(prefix: &str, n: u64, text_bytes: usize) -> Interaction {
-    let name = |text: String| text;
     let told = format!("the code of door {n} is {}; ", n.wrapping_mul(2_654_435_761));
     Interaction {
-        id: InteractionId::parse(name(format!("{prefix}-1-{n}"))).expect("an id"),
+        id: InteractionId::parse(format!("{prefix}-1-{n}")).expect("an id"),
         time: Timestamp::from_second(1_700_000_000 + i64::try_from(n % 100_000).unwrap_or(0)).expect("in range"),
         tenant: TenantId::parse("tenant").expect("an id"),
         subject: SubjectId::parse(format!("subject-{}", n % 97)).expect("an id"),

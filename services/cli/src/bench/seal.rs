@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::places;
 
-/// Records of one batch: as many as the batcher seals at most by default.
+/// Records of one batch: a small one, as quiet hours give it.
 const RECORDS: u64 = 5_000;
 const BATCHES: u64 = 8;
 

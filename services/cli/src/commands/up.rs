@@ -69,6 +69,7 @@ fn socket_address(text: &str) -> Result<SocketAddr, String> {
 #[derive(Serialize)]
 struct Started {
     state: PathBuf,
+    lake: String,
     serving: String,
     api: String,
     admin: String,
@@ -76,7 +77,10 @@ struct Started {
 }
 
 pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcome> {
-    let config = settings(args)?;
+    let mut config = settings(args)?;
+    if let Some(store) = &global.store {
+        config.store.url.clone_from(store);
+    }
     if args.print_config {
         let text = toml::to_string_pretty(&config).advise("writing the configuration", "print it with -o json")?;
         output::show(global.format, &config, |_| text)?;
@@ -93,6 +97,7 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcom
     tokio::time::timeout(std::time::Duration::from_secs(1), progress.wait_for(|progress| progress.next_run.is_some())).await.ok();
     let started = Started {
         state: std::path::absolute(&global.state)?,
+        lake: server.lake.location().to_owned(),
         serving: server.serving.to_string(),
         api: url(server.api, "/v1"),
         admin: server.address.admin.map(|admin| url(admin, "/admin")).unwrap_or_default(),
@@ -115,7 +120,7 @@ fn describe(started: &Started, zone: &TimeZone) -> String {
         ("serving", format!("generation {}", started.serving)),
         ("nights", nights),
         ("log", places::log_dir(&started.state).display().to_string()),
-        ("lake", places::lake_dir(&started.state).display().to_string()),
+        ("lake", started.lake.clone()),
         ("admin", started.admin.clone()),
     ]);
     format!("Nocturne is up. Talk to it with `nocturne chat` or any OpenAI client; Ctrl-C drains and stops.\n{rows}")

@@ -1,6 +1,6 @@
 //! The morning as a newcomer reads it.
 
-use std::{fmt::Write as _, path::Path, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use comfy_table::{Cell, CellAlignment, Color};
 use nocturne_kit::display::{Bytes, Elapsed};
@@ -27,7 +27,7 @@ const IN_WORDS: [(&str, &str); 10] = [
 ];
 
 /// Everything that is printed at the end.
-pub(super) fn morning(report: &Report, day: &Day, measured: &Measured, out: Option<&Path>) -> String {
+pub(super) fn morning(report: &Report, day: &Day, measured: &Measured, kept: Option<&str>) -> String {
     let mut text = String::from("\nBefore the night and after it, each question in a fresh conversation:\n");
     // Writing to a string does not fail.
     let _ = writeln!(text, "{}\n\nHow it ran:\n{}", questions(report), running(report));
@@ -39,12 +39,8 @@ pub(super) fn morning(report: &Report, day: &Day, measured: &Measured, out: Opti
     }
     let missed: Vec<_> = report.bounds.iter().filter(|bound| !bound.met).collect();
     let _ = write!(text, "\n{}", verdict(&missed, report.bounds.len()));
-    if let Some(out) = out {
-        let _ = write!(
-            text,
-            "\nKept in {0}: lake, log, answers.jsonl, loss.svg, before-after.svg. Go on with `nocturne up --state {0}`.",
-            out.display()
-        );
+    if let Some(kept) = kept {
+        let _ = write!(text, "\n{kept}");
     }
     text
 }
