@@ -2,7 +2,7 @@
 //!
 //! Pure: it is given every object under the topics' folders and under `dead-letters/`, and says what is wrong with them together. A
 //! lake is clean when, for each partition, the batches follow each other without gap or overlap, each accounts for every offset of
-//! its range as a row, a dead letter or a duplicate, no id occurs twice, and nothing is damaged or foreign. What a writer left behind
+//! its range as a row, a dead letter, a duplicate or an erased record, no id occurs twice, and nothing is damaged or foreign. What a writer left behind
 //! when it died before its commit is listed, but is no fault: it is not committed and readers never see it.
 
 mod report;
@@ -11,13 +11,21 @@ use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use bytes::Bytes;
-use nocturne_wire::{BatchName, NightId, Offset, Partition, Topic, batch::BatchFooter, epoch::Epoch, path, plan::PlannedBatch};
+use nocturne_wire::{
+    BatchName, NightId, Offset, Partition, Topic,
+    batch::BatchFooter,
+    epoch::Epoch,
+    path,
+    plan::PlannedBatch,
+    rewrite::{Rewrite, RewriteReason},
+};
+use serde::de::DeserializeOwned;
 
 pub use self::report::{AuditReport, Fault, PartitionAudit};
 use crate::{ColumnsError, IdHash, dead_letters, open_batch, rows::Columns, schema::OFFSET};
 
-/// Audits the objects of a lake, given as path and bytes in any order; those outside the audited folders are ignored. `read` are the batches that nights were
-/// planned over: a batch at the end of a partition is missed by nobody else.
+/// Audits the objects of a lake, given as path and bytes in any order, without those that others took the place of; those outside the audited folders are
+/// ignored. `read` are the batches that nights were planned over: a batch at the end of a partition is missed by nobody else.
 pub fn audit(
     objects: impl IntoIterator<Item = (String, Bytes)>,
     read: impl IntoIterator<Item = (NightId, PlannedBatch)>,
@@ -38,6 +46,8 @@ struct Audit {
     letters: BTreeMap<BatchName, Vec<(Offset, u64)>>,
     /// Breaks that people accepted.
     epochs: Vec<Epoch>,
+    /// Where each partition goes on after what retention removed.
+    kept_from: BTreeMap<(Topic, Partition), Offset>,
     /// Every id seen: as hashes, a month of ids fits memory.
     ids: HashMap<(Topic, IdHash), BatchName>,
     faults: Vec<Fault>,
@@ -50,12 +60,32 @@ impl Audit {
         } else if let Some((name, last)) = path::parse_dead_letters(&path) {
             self.dead_letters(path, name, last, bytes);
         } else if path.starts_with(path::EPOCHS) {
-            match serde_json::from_slice(bytes) {
-                Ok(epoch) => self.epochs.push(epoch),
-                Err(error) => self.faults.push(Fault::Damaged { path, reason: error.to_string() }),
+            if let Some(epoch) = self.json(path, bytes) {
+                self.epochs.push(epoch);
+            }
+        } else if path.starts_with(path::REWRITES) {
+            if let Some(claim) = self.json(path, bytes) {
+                self.claim(&claim);
             }
         } else if is_audited(&path) {
             self.faults.push(Fault::Foreign { path });
+        }
+    }
+
+    fn json<T: DeserializeOwned>(&mut self, path: String, bytes: &[u8]) -> Option<T> {
+        match serde_json::from_slice(bytes) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.faults.push(Fault::Damaged { path, reason: error.to_string() });
+                None
+            }
+        }
+    }
+
+    fn claim(&mut self, claim: &Rewrite) {
+        if claim.reason == RewriteReason::Retention {
+            let kept_from = self.kept_from.entry((claim.topic, claim.partition)).or_default();
+            *kept_from = (*kept_from).max(claim.last.next());
         }
     }
 
@@ -97,8 +127,14 @@ impl Audit {
     /// Holds a batch that a night was planned over against what the lake holds. A damaged one is a fault already. One that ends sooner than planned had a gap
     /// behind it when the night was planned, for a plan takes a batch to end where the next one begins.
     fn was_read(&mut self, night: NightId, batch: &PlannedBatch) {
-        let partition = self.sealed.get(&(batch.name.topic, batch.name.partition));
-        let found = partition.and_then(|batches| batches.get(&batch.name.first)).map(|footer| footer.last);
+        let key = (batch.name.topic, batch.name.partition);
+        if self.kept_from.get(&key).is_some_and(|kept_from| batch.last < *kept_from) {
+            return;
+        }
+        // What was read may lie in a batch that took the place of the one that was planned.
+        let covering = self.sealed.get(&key).and_then(|batches| batches.range(..=batch.name.first).next_back());
+        let found = covering.map(|(_, footer)| footer).filter(|footer| footer.last >= batch.name.first);
+        let longer = |footer: &BatchFooter| footer.name == batch.name && footer.last > batch.last;
         let path = path::batch(&batch.name);
         let known = || {
             self.faults.iter().any(|fault| match fault {
@@ -106,7 +142,8 @@ impl Audit {
                 _ => false,
             })
         };
-        if found.is_none_or(|found| found > batch.last) && !known() {
+        if found.is_none_or(longer) && !known() {
+            let found = found.map(|footer| footer.last);
             self.faults.push(Fault::ReadBatch { path, night, last: batch.last, found });
         }
     }
@@ -134,8 +171,14 @@ impl Audit {
         let mut sum: Option<PartitionAudit> = None;
         let mut topic_id = None;
         for footer in batches {
-            let sum = sum.get_or_insert_with(|| PartitionAudit::begin(topic, partition, footer.begin));
-            self.neighbors(sum.next, &footer);
+            let kept_from = self.kept_from.get(&(topic, partition)).copied().unwrap_or_default();
+            let sum = sum.get_or_insert_with(|| PartitionAudit::begin(topic, partition, footer.begin.max(kept_from)));
+            // What retention has claimed and did not come to remove is there, and is no overlap.
+            if footer.name.first < kept_from {
+                sum.first = sum.first.min(footer.name.first);
+            } else {
+                self.neighbors(sum.next, &footer);
+            }
             let topic_id = topic_id.get_or_insert_with(|| footer.topic_id.clone());
             if *topic_id != footer.topic_id && self.accepted(&footer, |begin| begin <= footer.name.first) {
                 topic_id.clone_from(&footer.topic_id);
@@ -196,16 +239,23 @@ fn check_rows(footer: &BatchFooter, rows: &RecordBatch) -> Result<StringArray, S
         .checked_sub(first.0)
         .map(|more| u128::from(more) + 1)
         .ok_or_else(|| format!("it ends at {last}, before its first offset"))?;
-    let counted = u128::from(footer.rows) + u128::from(footer.dead) + u128::from(footer.duplicates);
+    let counted: u128 = [footer.rows, footer.dead, footer.duplicates, footer.erased].into_iter().map(u128::from).sum();
     if counted != span {
         return Err(format!("it covers {span} offsets, but accounts for {counted}"));
     }
     let columns = Columns::of("batch", rows);
     let text = |error: ColumnsError| chain(&error);
-    let offsets = columns.get::<UInt64Array>(OFFSET).map_err(text)?.values();
+    let mut offsets = columns.get::<UInt64Array>(OFFSET).map_err(text)?.values().to_vec();
+    if footer.name.rewritten.is_some() {
+        // A batch that was written anew is in another order.
+        offsets.sort_unstable();
+    }
     let inside = offsets.iter().all(|offset| (first..=last).contains(&Offset(*offset)));
     if !inside || !offsets.is_sorted_by(|a, b| a < b) {
         return Err("its rows' offsets do not grow within its range".to_owned());
+    }
+    if footer.name.rewritten.is_some_and(|rewritten| rewritten.last != last) {
+        return Err(format!("its name says that it ends elsewhere than at {last}"));
     }
     columns.get::<StringArray>("id").map_err(text).cloned()
 }

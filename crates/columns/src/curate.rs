@@ -27,34 +27,17 @@
 //! the same template again and again, at a merge of two short lists a pair. A text that resembles only a dropped near duplicate is
 //! dropped, too: chains of small changes count as one text.
 
-mod engine;
 mod output;
 mod rules;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
 
-use std::path::PathBuf;
-
 use nocturne_wire::{night::CurationCounts, plan::CurationSettings};
 
 pub use self::output::{CuratedRow, curated_rows, read_curated, write_curated};
-use crate::{ColumnsError, RecordBatch, Result};
-
-/// What a query may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resources {
-    /// Memory of sorts, joins and aggregations together; beyond it they spill or the query fails.
-    pub memory_bytes: usize,
-    /// Folder for spilled data; `None` for the system's temporary folder.
-    pub spill: Option<PathBuf>,
-}
-
-impl Default for Resources {
-    fn default() -> Self {
-        Self { memory_bytes: 512 << 20, spill: None }
-    }
-}
+use crate::{ColumnsError, RecordBatch, Resources, Result};
 
 /// Curated rows.
 #[derive(Debug, Clone)]
@@ -77,7 +60,7 @@ pub async fn curate(
 ) -> Result<Curated> {
     check(settings)?;
     let failed = ColumnsError::query(resources.memory_bytes);
-    let tables = engine::open(interactions, feedback, resources)?;
+    let tables = tables::open(interactions, feedback, resources)?;
     let schema = tables.curated_schema();
     let decided = rules::apply(&tables, settings).await.map_err(&failed)?;
     let batches = decided.collect().await.map_err(&failed)?;

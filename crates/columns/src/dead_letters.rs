@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array},
-    datatypes::{DataType, Field, Schema},
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use bytes::Bytes;
 use nocturne_wire::{
@@ -41,18 +41,21 @@ pub fn seal_dead_letters(letters: &[DeadLetter], footer: &BatchFooter) -> Result
         let reason = format!("the batch's footer says {} dead letters, {} are given", footer.dead, letters.len());
         return Err(ColumnsError::Refused { what: WHAT, reason });
     }
-    let fields = vec![
-        Field::new(OFFSET, DataType::UInt64, false),
-        Field::new("reason", DataType::Utf8, false),
-        Field::new("raw", DataType::Binary, false),
-    ];
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from_iter_values(letters.iter().map(|letter| letter.offset.0))),
         Arc::new(StringArray::from_iter_values(letters.iter().map(|letter| &letter.reason))),
         Arc::new(BinaryArray::from_iter_values(letters.iter().map(|letter| &letter.raw))),
     ];
-    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(ColumnsError::build(WHAT))?;
+    let batch = RecordBatch::try_new(schema(), columns).map_err(ColumnsError::build(WHAT))?;
     parquet_file::write(WHAT, &batch, parquet_file::properties().build(), &[(FOOTER_KEY, footer_json(footer)?)])
+}
+
+pub(crate) fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new(OFFSET, DataType::UInt64, false),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("raw", DataType::Binary, false),
+    ]))
 }
 
 /// Reads dead letters.

@@ -6,19 +6,25 @@
 //! * [`decode()`]: Avro records → Arrow rows and dead letters, duplicates dropped.
 //! * [`seal_records`]: both in one, slice by slice: what a batcher does.
 //! * [`seal()`], [`open_batch`]: rows ⇄ one sealed Parquet object with a [`nocturne_wire::batch::BatchFooter`].
+//! * [`merge()`]: small batches → one large sorted one, without what is erased.
 //! * [`interactions`], [`feedback`]: rows → records.
 //! * [`audit()`]: proves that every offset was sealed exactly once.
 //! * [`curate()`]: which rows a night may learn from, each with its verdict and reason.
+//! * [`query()`]: SQL over batches where they lie.
 //! * [`write_metrics`], [`read_metrics`]: a night's curves.
 
 mod audit;
 mod curate;
 mod dead_letters;
 mod decode;
+mod engine;
+mod erased;
 mod error;
 mod late;
+mod merge;
 mod metrics;
 mod parquet_file;
+mod query;
 mod rows;
 mod schema;
 mod seal;
@@ -28,14 +34,20 @@ mod tests;
 pub use arrow::array::RecordBatch;
 pub use audit::{AuditReport, Fault, PartitionAudit, audit};
 pub use bytes::Bytes;
-pub use curate::{Curated, CuratedRow, Resources, curate, curated_rows, read_curated, write_curated};
+pub use curate::{Curated, CuratedRow, curate, curated_rows, read_curated, write_curated};
 pub use dead_letters::{DeadLetter, read_dead_letters, seal_dead_letters};
 pub use decode::{Decoded, IdHash, decode, feedback_from_avro, interactions_from_avro};
+pub use engine::Resources;
+pub use erased::Erased;
 pub use error::ColumnsError;
 pub use late::{take_rows, unmatched};
+pub use merge::{Input, Merged, follows, merge};
 pub use metrics::{MetricRow, read_metrics, write_metrics};
-pub use rows::{feedback, id_hashes, interactions};
-pub use seal::{Range, Sealed, open_batch, read_batch, read_footer, seal, seal_records};
+pub use query::{Answer, Objects, query};
+pub use rows::{concat, feedback, interactions};
+pub use seal::{
+    Range, Sealed, newest_time, open_batch, open_ids, read_batch, read_footer, read_keys, rows_between, seal, seal_records,
+};
 
 /// This crate's outcome.
 pub type Result<T, E = ColumnsError> = std::result::Result<T, E>;

@@ -7,20 +7,21 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::RecordBatch,
+    array::{RecordBatch, RecordBatchReader as _},
     compute::concat_batches,
     datatypes::{Schema, SchemaRef},
 };
 use bytes::Bytes;
 use parquet::{
     arrow::{
-        ArrowWriter,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+        ArrowWriter, ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
     },
     basic::{Compression, ZstdLevel},
     file::{
-        metadata::KeyValue,
+        metadata::{KeyValue, RowGroupMetaData},
         properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
+        statistics::Statistics,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -127,12 +128,48 @@ pub(crate) fn rows(what: &'static str, bytes: &Bytes, opened: ArrowReaderMetadat
     let failed = |error| ColumnsError::unreadable(what, "its columns cannot be read", error);
     let count = usize::try_from(opened.metadata().file_metadata().num_rows()).unwrap_or_default();
     let schema = Arc::new(Schema::new(opened.schema().fields().clone()));
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes.clone(), opened).with_batch_size(count.max(1));
-    let batches = reader.build().map_err(|error| failed(error.into()))?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let batches = reader(what, bytes, opened, count)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let rows = match <[RecordBatch; 1]>::try_from(batches) {
         Ok([rows]) => rows,
         Err(batches) if batches.is_empty() => return Ok(RecordBatch::new_empty(schema)),
         Err(batches) => concat_batches(&batches[0].schema(), &batches).map_err(failed)?,
     };
     rows.with_schema(schema).map_err(failed)
+}
+
+/// The rows, some at a time.
+pub(crate) fn reader(
+    what: &'static str,
+    bytes: &Bytes,
+    opened: ArrowReaderMetadata,
+    batch_rows: usize,
+) -> Result<ParquetRecordBatchReader> {
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes.clone(), opened).with_batch_size(batch_rows.max(1));
+    reader.build().map_err(|error| ColumnsError::unreadable(what, "its columns cannot be read", error))
+}
+
+/// Some columns of all rows, without reading the others.
+pub(crate) fn columns(what: &'static str, bytes: &Bytes, opened: ArrowReaderMetadata, names: &[&str]) -> Result<RecordBatch> {
+    let failed = |error| ColumnsError::unreadable(what, "its columns cannot be read", error);
+    let only = ProjectionMask::columns(opened.parquet_schema(), names.iter().copied());
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes.clone(), opened).with_projection(only);
+    let reader = reader.build().map_err(|error| failed(error.into()))?;
+    let schema = reader.schema();
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    concat_batches(&schema, &batches).map_err(failed)
+}
+
+/// The largest value of a column of integers, as the file's statistics say; `None` when there are no rows.
+pub(crate) fn largest(what: &'static str, opened: &ArrowReaderMetadata, column: &str) -> Result<Option<i64>> {
+    let groups = opened.metadata().row_groups();
+    let of_group = |group: &RowGroupMetaData| {
+        let chunk = group.columns().iter().find(|chunk| chunk.column_path().string() == column)?;
+        match chunk.statistics()? {
+            Statistics::Int64(values) => values.max_opt().copied(),
+            _ => None,
+        }
+    };
+    let largest = groups.iter().filter(|group| group.num_rows() > 0).map(of_group).collect::<Option<Vec<_>>>();
+    let largest = largest.ok_or_else(|| ColumnsError::damaged(what, format!("it has no statistics of `{column}`")))?;
+    Ok(largest.into_iter().max())
 }

@@ -7,18 +7,18 @@ use arrow::{
         Array, ArrayRef, BooleanArray, Float32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
         TimestampMicrosecondArray,
     },
-    compute::cast,
+    compute::{cast, concat_batches},
     datatypes::DataType,
 };
 use jiff::Timestamp;
 use nocturne_wire::{
-    Feedback, Generation, Interaction, InteractionId, SessionId, SubjectId, TenantId,
+    Feedback, Generation, Interaction, InteractionId, SessionId, SubjectId, TenantId, Topic,
     id::IdError,
     record::{Message, Surprise},
 };
 use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as SymbolError};
 
-use crate::{ColumnsError, IdHash, Result};
+use crate::{ColumnsError, IdHash, Result, schema};
 
 const WHAT: &str = "table of records";
 
@@ -126,7 +126,7 @@ impl<'a> Messages<'a> {
 ///
 /// # Errors
 /// [`ColumnsError::Damaged`] when there is no such column.
-pub fn id_hashes(batch: &RecordBatch) -> Result<Vec<IdHash>> {
+pub(crate) fn id_hashes(batch: &RecordBatch) -> Result<Vec<IdHash>> {
     let columns = Columns::of(WHAT, batch);
     Ok(columns.get::<StringArray>("id")?.iter().flatten().map(IdHash::of).collect())
 }
@@ -209,4 +209,15 @@ pub fn feedback(batch: &RecordBatch) -> Result<Vec<Feedback>> {
         })
     };
     (0..batch.num_rows()).map(record).collect()
+}
+
+/// Rows of one topic, one batch after the other.
+///
+/// # Errors
+/// [`ColumnsError::Write`] when a batch has other columns.
+pub fn concat(topic: Topic, batches: &[RecordBatch]) -> Result<RecordBatch> {
+    match batches {
+        [one] => Ok(one.clone()),
+        several => concat_batches(&schema::of(topic)?, several).map_err(ColumnsError::build("rows of several batches")),
+    }
 }

@@ -5,10 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arrow::{
+    array::{UInt32Array, UInt64Array},
+    compute::take_record_batch,
+};
 use bytes::Bytes;
+use jiff::Timestamp;
 use nocturne_wire::{
     BatchName, Offset, Topic, avro,
     batch::{BatchFooter, FOOTER_KEY},
+    path,
 };
 use parquet::{
     arrow::arrow_reader::ArrowReaderMetadata,
@@ -23,7 +29,9 @@ use crate::{
     ColumnsError, DeadLetter, IdHash, RecordBatch, Result,
     dead_letters::seal_dead_letters,
     decode::{Sorted, Valid, into_columns, sort_out},
-    parquet_file, schema,
+    merge, parquet_file,
+    rows::{self, Columns, id_hashes},
+    schema::{self, OFFSET},
 };
 
 const WHAT: &str = "batch";
@@ -118,6 +126,7 @@ pub fn seal_records(
         rows: ids.len() as u64,
         dead: dead.len() as u64,
         duplicates,
+        erased: 0,
     };
     let parquet = writer.finish(&[(FOOTER_KEY, footer_json(&footer)?)])?;
     let dead = if dead.is_empty() { None } else { Some(seal_dead_letters(&dead, &footer)?) };
@@ -139,15 +148,31 @@ pub(crate) fn footer_json(footer: &BatchFooter) -> Result<String> {
     serde_json::to_string(footer).map_err(|error| ColumnsError::Write { what: "batch footer", source: error.into() })
 }
 
-/// Ids are looked up one by one and never repeat: a bloom filter and no dictionary. Long texts are never compared: no statistics.
+/// Rows as they were sealed are in the order of offsets, the first column.
 fn properties(topic: Topic, rows: u64) -> WriterProperties {
+    sorted_properties(topic, rows, &[OFFSET])
+}
+
+/// Rows of a row group in a batch that was written anew: readers skip a group whose subjects they do not look for.
+const REWRITTEN_GROUP_ROWS: usize = 1 << 17;
+
+pub(crate) fn rewritten_properties(topic: Topic, rows: u64) -> WriterProperties {
+    let properties = sorted_properties(topic, rows, merge::order(topic));
+    properties.into_builder().set_max_row_group_row_count(Some(REWRITTEN_GROUP_ROWS)).build()
+}
+
+/// Ids are looked up one by one and never repeat: a bloom filter and no dictionary. Long texts are never compared: no statistics.
+fn sorted_properties(topic: Topic, rows: u64, order: &[&str]) -> WriterProperties {
+    let sorting = |column: &&str| {
+        let column_idx = schema::of(topic).ok()?.index_of(column).ok()?;
+        Some(SortingColumn { column_idx: i32::try_from(column_idx).ok()?, descending: false, nulls_first: false })
+    };
     let id = || ColumnPath::from("id");
     let mut properties = parquet_file::properties()
         .set_column_dictionary_enabled(id(), false)
         .set_column_bloom_filter_enabled(id(), true)
         .set_column_bloom_filter_max_ndv(id(), rows.max(1))
-        // Rows are in the order of offsets, the first column.
-        .set_sorting_columns(Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: false }]));
+        .set_sorting_columns(order.iter().map(sorting).collect());
     let texts: &[&[&str]] = match topic {
         Topic::Interactions => &[&["answer"], &["messages", "list", "item", "content"]],
         Topic::Feedback => &[&["correction"]],
@@ -189,11 +214,69 @@ pub fn read_batch(bytes: &Bytes) -> Result<RecordBatch> {
 /// [`ColumnsError::Damaged`] when the object is cut off, was changed, is another batch, or contradicts its footer.
 pub fn open_batch(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, RecordBatch)> {
     let (footer, rows) = read(bytes)?;
+    named(name, &footer)?;
+    Ok((footer, rows))
+}
+
+fn named(name: &BatchName, footer: &BatchFooter) -> Result<()> {
     if footer.name == *name {
-        return Ok((footer, rows));
+        return Ok(());
     }
-    let BatchName { topic, partition, first } = footer.name;
-    Err(ColumnsError::damaged(WHAT, format!("its footer names another batch: {topic}, partition {partition}, offset {first}")))
+    let found = path::batch(&footer.name);
+    Err(ColumnsError::damaged(WHAT, format!("its footer names another batch: {found}")))
+}
+
+/// Reads a batch's footer and the ids of its rows, without its other columns.
+///
+/// # Errors
+/// As [`open_batch`].
+pub fn open_ids(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, Vec<IdHash>)> {
+    let opened = parquet_file::open(WHAT, bytes)?;
+    let footer = footer_of(WHAT, &opened)?;
+    named(name, &footer)?;
+    let ids = id_hashes(&parquet_file::columns(WHAT, bytes, opened, &["id"])?)?;
+    Ok((footer, ids))
+}
+
+/// Reads a batch's footer, and of its rows what says whose they are: offset, id, time, tenant, subject, and for feedback the interaction.
+///
+/// # Errors
+/// As [`open_batch`].
+pub fn read_keys(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, RecordBatch)> {
+    let opened = parquet_file::open(WHAT, bytes)?;
+    let footer = footer_of(WHAT, &opened)?;
+    named(name, &footer)?;
+    let keys: &[&str] = match name.topic {
+        Topic::Interactions => &[OFFSET, "id", "time", "tenant", "subject"],
+        Topic::Feedback => &[OFFSET, "id", "time", "tenant", "subject", "interaction"],
+    };
+    Ok((footer, parquet_file::columns(WHAT, bytes, opened, keys)?))
+}
+
+/// The time of a batch's newest record; `None` when it has no rows.
+///
+/// # Errors
+/// [`ColumnsError::Damaged`] when the object is not a batch.
+pub fn newest_time(bytes: &Bytes) -> Result<Option<Timestamp>> {
+    let micros = parquet_file::largest(WHAT, &parquet_file::open(WHAT, bytes)?, "time")?;
+    micros.map(|micros| rows::timestamp(WHAT, micros)).transpose()
+}
+
+/// Reads the rows of a batch whose offsets lie in a range, in the order of offsets, however the batch is sorted.
+///
+/// # Errors
+/// As [`open_batch`].
+pub fn rows_between(name: &BatchName, bytes: &Bytes, first: Offset, last: Offset) -> Result<RecordBatch> {
+    let (footer, rows) = open_batch(name, bytes)?;
+    if name.rewritten.is_none() && first <= name.first && footer.last <= last {
+        return Ok(rows);
+    }
+    let failed = ColumnsError::build("rows of a range");
+    let offsets = Columns::of(WHAT, &rows).get::<UInt64Array>(OFFSET)?;
+    let mut wanted: Vec<u32> =
+        (0..).zip(offsets.values()).filter(|(_, offset)| (first.0..=last.0).contains(offset)).map(|(row, _)| row).collect();
+    wanted.sort_unstable_by_key(|row| offsets.value(*row as usize));
+    take_record_batch(&rows, &UInt32Array::from(wanted)).map_err(failed)
 }
 
 fn read(bytes: &Bytes) -> Result<(BatchFooter, RecordBatch)> {
@@ -212,8 +295,11 @@ fn read(bytes: &Bytes) -> Result<(BatchFooter, RecordBatch)> {
     if rows.num_rows() as u64 != footer.rows {
         return Err(ColumnsError::damaged(WHAT, format!("its footer says {} rows, it has {}", footer.rows, rows.num_rows())));
     }
-    let rows = rows
-        .with_schema(schema::of(topic)?)
-        .map_err(|error| ColumnsError::unreadable(WHAT, format!("its columns are not those of {topic}"), error))?;
-    Ok((footer, rows))
+    Ok((footer, adapt(topic, rows)?))
+}
+
+/// A file's rows as rows of their topic.
+pub(crate) fn adapt(topic: Topic, rows: RecordBatch) -> Result<RecordBatch> {
+    rows.with_schema(schema::of(topic)?)
+        .map_err(|error| ColumnsError::unreadable(WHAT, format!("its columns are not those of {topic}"), error))
 }

@@ -1,6 +1,7 @@
 mod audits;
 mod faults;
 mod late;
+mod queries;
 mod round_trips;
 
 use jiff::Timestamp;
@@ -70,7 +71,7 @@ pub(crate) fn encoded(records: &[Interaction]) -> Vec<Vec<u8>> {
 /// A true footer for what was decoded from this many offsets.
 pub(crate) fn footer(topic: Topic, first: u64, count: u64, decoded: &Decoded) -> BatchFooter {
     BatchFooter {
-        name: BatchName { topic, partition: Partition(0), first: Offset(first) },
+        name: BatchName::new(topic, Partition(0), Offset(first)),
         last: Offset(first + count - 1),
         begin: Offset(first),
         topic_id: "topic-a".to_owned(),
@@ -79,5 +80,6 @@ pub(crate) fn footer(topic: Topic, first: u64, count: u64, decoded: &Decoded) ->
         rows: decoded.batch.num_rows() as u64,
         dead: decoded.dead.len() as u64,
         duplicates: decoded.duplicates,
+        erased: 0,
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 use nocturne_wire::{id::NightId, path, plan::NightPlan};
 use object_store::{
     ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, local::LocalFileSystem, memory::InMemory,
@@ -11,7 +12,7 @@ use object_store::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Bases, Batches, Epochs, Generations, LakeError, Ledger, Nights, Result, local, remote};
+use crate::{Bases, Batches, Epochs, Erasures, Generations, LakeError, Ledger, Nights, Result, Rewrites, local, remote};
 
 const MEMORY: &str = "memory://";
 const FILE: &str = "file://";
@@ -23,6 +24,8 @@ pub struct Object {
     pub path: String,
     /// Its length.
     pub bytes: u64,
+    /// When it was created.
+    pub created: Timestamp,
 }
 
 /// A lake; clones share it.
@@ -108,6 +111,11 @@ impl Lake {
         &self.location
     }
 
+    /// The store beneath, for engines that read objects in parts. Nothing may be written through it.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        self.store.clone()
+    }
+
     /// Batches and dead letters.
     pub fn batches(&self) -> Batches {
         Batches::new(self.clone())
@@ -116,6 +124,16 @@ impl Lake {
     /// Accepted breaks in the offsets of topics.
     pub fn epochs(&self) -> Epochs {
         Epochs::new(self.clone())
+    }
+
+    /// Claims on rewriting batches.
+    pub fn rewrites(&self) -> Rewrites {
+        Rewrites::new(self.clone())
+    }
+
+    /// Subjects that are forgotten.
+    pub fn erasures(&self) -> Erasures {
+        Erasures::new(self.clone())
     }
 
     /// A channel's ledger.
@@ -196,6 +214,18 @@ impl Lake {
         self.store.get(&name).await.map_err(failed)?.bytes().await.map_err(failed)
     }
 
+    /// Whether there is an object of that name.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn exists(&self, path: &str) -> Result<bool> {
+        match self.store.head(&parse(path)?).await.map_err(|error| LakeError::of_store("looking for", path, error)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads an object that holds JSON.
     ///
     /// # Errors
@@ -212,7 +242,12 @@ impl Lake {
     /// When the store cannot list.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>> {
         let folder = parse(prefix)?;
-        let listing = self.store.list(Some(&folder)).map_ok(|meta| Object { path: meta.location.into(), bytes: meta.size });
+        let listing = self.store.list(Some(&folder)).map_ok(|meta| Object {
+            // A store without a sane clock gives objects that were always there.
+            created: Timestamp::from_microsecond(meta.last_modified.timestamp_micros()).unwrap_or_default(),
+            path: meta.location.into(),
+            bytes: meta.size,
+        });
         let mut objects: Vec<_> = listing.try_collect().await.map_err(|error| LakeError::of_store("listing", prefix, error))?;
         objects.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(objects)

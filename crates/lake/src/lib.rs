@@ -11,6 +11,8 @@
 //! | [`Generations`] | the manifest, written after everything that it lists |
 //! | [`Bases`] | none: the folder's name is the digest of all its files |
 //! | [`Epochs`] | the epoch with the next sequence |
+//! | [`Rewrites`] | the claim with the partition's next sequence, then the batch that takes the others' place |
+//! | [`Erasures`] | the erasure with the next sequence |
 //! | [`Nights`] | each object for itself |
 //!
 //! Bytes in, bytes out: the lake knows nothing of Parquet or tensors, and verifies by digest. Names are spelled by
@@ -19,26 +21,31 @@
 mod bases;
 mod batches;
 mod epochs;
+mod erasures;
 mod error;
 mod generations;
 mod lake;
 mod ledger;
 mod local;
+mod mortal;
 mod nights;
 mod probe;
 mod remote;
+mod rewrites;
 #[cfg(test)]
 mod tests;
 
 pub use bases::Bases;
-pub use batches::Batches;
+pub use batches::{Auditable, BatchPaths, Batches, StoredBatch};
 pub use bytes::Bytes;
 pub use epochs::Epochs;
+pub use erasures::Erasures;
 pub use error::LakeError;
 pub use generations::{Generations, Verified};
 pub use lake::{Lake, Object};
 pub use ledger::{AppendError, Expect, Ledger, LedgerDraft};
 pub use nights::Nights;
+pub use rewrites::Rewrites;
 
 /// The lake's outcome.
 pub type Result<T, E = LakeError> = std::result::Result<T, E>;

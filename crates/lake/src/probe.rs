@@ -71,11 +71,14 @@ impl Lake {
         }
     }
 
-    /// Removes an object. What the protocol removes is removed by its own commands only.
+    /// Removes an object; one that is gone is removed. What the protocol removes is removed by its own commands only.
     pub(crate) async fn remove(&self, path: &str) -> Result<()> {
         let name =
             StorePath::parse(path).map_err(|error| LakeError::refused(format!("object name `{path}`"), error.to_string()))?;
-        self.store.delete(&name).await.map_err(|error| LakeError::of_store("removing", path, error))
+        match self.store.delete(&name).await.map_err(|error| LakeError::of_store("removing", path, error)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            outcome => outcome,
+        }
     }
 }
 

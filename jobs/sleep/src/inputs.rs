@@ -3,9 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use nocturne_columns::{
-    CuratedRow, RecordBatch, Resources, curate, curated_rows, open_batch, take_rows, unmatched, write_curated,
-};
+use nocturne_columns::{CuratedRow, RecordBatch, Resources, curate, curated_rows, take_rows, unmatched, write_curated};
 use nocturne_kit::telemetry::chain;
 use nocturne_lake::{Lake, LakeError};
 use nocturne_model::{
@@ -16,10 +14,10 @@ use nocturne_wire::{
     BatchName, GenerationName, Topic,
     night::CurationCounts,
     path::{self, SLOW_FILE},
-    plan::{NightPlan, PlannedBatch},
+    plan::NightPlan,
 };
 
-use crate::{error::SleepError, rehearsal::Rehearsal};
+use crate::{batches, error::SleepError, rehearsal::Rehearsal};
 
 /// The model side of a night.
 #[derive(Debug)]
@@ -85,15 +83,15 @@ pub(crate) struct DayRows {
 pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<DayRows, SleepError> {
     let (mut interactions, mut feedback): (Vec<RecordBatch>, Vec<RecordBatch>) = (Vec::new(), Vec::new());
     for planned in &plan.batches {
-        let rows = batch(lake, planned).await?;
+        let rows = batches::rows(lake, planned).await?;
         match planned.name.topic {
             Topic::Interactions => interactions.push(rows),
             Topic::Feedback => feedback.push(rows),
         }
     }
-    let mut batches: Vec<BatchName> = plan.batches.iter().map(|planned| planned.name).collect();
+    let mut read: Vec<BatchName> = plan.batches.iter().map(|planned| planned.name).collect();
     for (name, rows) in corrected_late(lake, plan, &interactions, &feedback).await? {
-        batches.push(name);
+        read.push(name);
         interactions.push(rows);
     }
     let failed = |source| SleepError::Columns { doing: "curate the planned batches", source };
@@ -102,16 +100,7 @@ pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<DayRows, Sleep
     let bytes = write_curated(&curated.rows).map_err(failed)?;
     let failed = |source| SleepError::Lake { doing: "write the curated rows", source };
     lake.nights().put(&plan.night, "curated.parquet", bytes).await.map_err(failed)?;
-    Ok(DayRows { rows, counts: curated.counts, batches })
-}
-
-async fn batch(lake: &Lake, planned: &PlannedBatch) -> Result<RecordBatch, SleepError> {
-    let failed = |source| SleepError::Lake { doing: "read a planned batch", source };
-    let bytes = lake.batches().get(&planned.name).await.map_err(failed)?;
-    let name = planned.name;
-    let opened = tokio::task::spawn_blocking(move || open_batch(&name, &bytes)).await.map_err(|_| SleepError::Panicked)?;
-    let (_, rows) = opened.map_err(|source| SleepError::Batch { batch: path::batch(&name), source })?;
-    Ok(rows)
+    Ok(DayRows { rows, counts: curated.counts, batches: read })
 }
 
 /// The rows of earlier nights that the planned feedback corrects. A batch that is gone or damaged by now is passed over: what it taught was learned.
@@ -128,7 +117,7 @@ async fn corrected_late(
         if wanted.is_empty() {
             break;
         }
-        match batch(lake, planned).await {
+        match batches::rows(lake, planned).await {
             Ok(rows) => {
                 let rows = take_rows(&rows, &mut wanted).map_err(failed)?;
                 if rows.num_rows() > 0 {

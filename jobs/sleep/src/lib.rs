@@ -3,6 +3,7 @@
 //! It runs as a process of its own and is given only its plan's location; what it knows is in the lake: the planned batches, the base with its
 //! rehearsal set, generation 0 (teacher and anchor) and the parent generation (where the banks start from).
 
+mod batches;
 mod distill;
 mod error;
 #[cfg(test)]

@@ -63,8 +63,8 @@ impl fmt::Display for Offset {
     }
 }
 
-/// Names a batch: a function of topic, partition and first offset only, so that two writers of the same partition race for the
-/// same object and exactly one wins.
+/// Names a batch. As the batcher seals it, the name is a function of topic, partition and first offset only, so that two writers of the same partition race
+/// for the same object and exactly one wins. A batch that was written anew also names its last offset and its revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BatchName {
     /// The stream.
@@ -73,6 +73,40 @@ pub struct BatchName {
     pub partition: Partition,
     /// Offset of the first record that the batch covers.
     pub first: Offset,
+    /// Set when the batch takes the place of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<Rewritten>,
+}
+
+impl BatchName {
+    /// The name of a batch as the batcher seals it.
+    pub const fn new(topic: Topic, partition: Partition, first: Offset) -> Self {
+        Self { topic, partition, first, rewritten: None }
+    }
+
+    /// How often what the batch covers was written: 0 as it was sealed.
+    pub const fn revision(&self) -> u32 {
+        match self.rewritten {
+            Some(rewritten) => rewritten.revision,
+            None => 0,
+        }
+    }
+
+    /// Whether this batch takes the place of another one of its partition.
+    pub fn replaces(&self, other: &Self) -> bool {
+        let covers = |rewritten: Rewritten| self.first <= other.first && other.first <= rewritten.last;
+        self.revision() > other.revision() && self.rewritten.is_some_and(covers)
+    }
+}
+
+/// What the name of a batch says that takes the place of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewritten {
+    /// Offset of the last record that the batch covers.
+    pub last: Offset,
+    /// One more than the highest revision among the batches that it replaces; from 1.
+    pub revision: u32,
 }
 
 /// What a batch says about itself in its Parquet footer (key-value metadata, one JSON value under [`FOOTER_KEY`]).
@@ -98,6 +132,14 @@ pub struct BatchFooter {
     pub dead: u64,
     /// Records in the range that were dropped as duplicates by id.
     pub duplicates: u64,
+    /// Rows and dead letters of the range that were erased.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub erased: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Key of [`BatchFooter`] in a Parquet footer.

@@ -15,6 +15,7 @@ pub mod night;
 pub mod path;
 pub mod plan;
 pub mod record;
+pub mod rewrite;
 
 pub use batch::{BatchName, Offset, Partition, Topic};
 pub use generation::{Generation, GenerationName};

@@ -1,15 +1,20 @@
 //! Names of objects in the lake; the only place that spells them.
 
 use crate::{
-    batch::{BatchName, Offset, Partition, Topic},
+    batch::{BatchName, Offset, Partition, Rewritten, Topic},
     generation::{Generation, GenerationName},
     hash::Sha256Hex,
     id::NightId,
 };
 
-/// `<topic>/v1/topic=T/partition=P/<first offset, 20 digits>.parquet`
+/// `<topic>/v1/topic=T/partition=P/<first offset, 20 digits>.parquet`, and for a batch that takes the place of others
+/// `…/<first offset>-<last offset>.r<revision>.parquet`.
 pub fn batch(name: &BatchName) -> String {
-    format!("{}/{:020}.parquet", partition(name.topic, name.partition), name.first.0)
+    let folder = partition(name.topic, name.partition);
+    match name.rewritten {
+        None => format!("{folder}/{:020}.parquet", name.first.0),
+        Some(Rewritten { last, revision }) => format!("{folder}/{:020}-{:020}.r{revision}.parquet", name.first.0, last.0),
+    }
 }
 
 /// The folder of one partition's batches.
@@ -22,12 +27,18 @@ pub fn topic_root(topic: Topic) -> String {
     format!("{topic}/v1/topic={topic}")
 }
 
-/// `dead-letters/v1/topic=T/partition=P/<first offset>-<last offset>.parquet`, 20 digits each.
+/// `dead-letters/v1/topic=T/partition=P/<first offset>-<last offset>.parquet`, 20 digits each; with `.r<revision>` as the batch has it.
 ///
 /// Dead letters are written before the batch that commits them. Their name holds the whole range, so that it determines their
 /// content: an attempt that died before its commit can neither stop nor be mistaken for the next one, whose range may differ.
 pub fn dead_letters(name: &BatchName, last: Offset) -> String {
-    format!("{DEAD_LETTERS}/topic={}/partition={}/{:020}-{:020}.parquet", name.topic, name.partition, name.first.0, last.0)
+    let revision = name.rewritten.map_or_else(String::new, |rewritten| format!(".r{}", rewritten.revision));
+    format!("{}/{:020}-{:020}{revision}.parquet", dead_letters_of(name.topic, name.partition), name.first.0, last.0)
+}
+
+/// The folder of one partition's dead letters.
+pub fn dead_letters_of(topic: Topic, partition: Partition) -> String {
+    format!("{DEAD_LETTERS}/topic={topic}/partition={partition}")
 }
 
 /// The folder of all dead letters.
@@ -38,9 +49,27 @@ pub fn parse_dead_letters(path: &str) -> Option<(BatchName, Offset)> {
     let (named, rest) = path.strip_prefix(DEAD_LETTERS)?.strip_prefix("/topic=")?.split_once('/')?;
     let topic = Topic::ALL.into_iter().find(|topic| topic.as_str() == named)?;
     let (number, file) = rest.strip_prefix("partition=")?.split_once('/')?;
-    let (first, last) = file.strip_suffix(".parquet")?.split_once('-')?;
-    let name = BatchName { topic, partition: Partition(number.parse().ok()?), first: Offset(twenty_digits(first)?) };
-    Some((name, Offset(twenty_digits(last)?)))
+    let (first, last, revision) = range(file)?;
+    let rewritten = revision.map(|revision| Rewritten { last, revision });
+    let name = BatchName { topic, partition: Partition(number.parse().ok()?), first, rewritten };
+    Some((name, last))
+}
+
+/// Reads `<first>-<last>[.r<revision>].parquet`.
+fn range(file: &str) -> Option<(Offset, Offset, Option<u32>)> {
+    let stem = file.strip_suffix(".parquet")?;
+    let (offsets, revision) = match stem.split_once(".r") {
+        None => (stem, None),
+        Some((offsets, digits)) => (offsets, Some(digits.parse().ok().filter(|revision| *revision > 0 && canonical(digits))?)),
+    };
+    let (first, last) = offsets.split_once('-')?;
+    let (first, last) = (Offset(twenty_digits(first)?), Offset(twenty_digits(last)?));
+    (first <= last).then_some((first, last, revision))
+}
+
+/// Whether digits are how the number itself is written: a name has one spelling.
+fn canonical(digits: &str) -> bool {
+    !digits.starts_with(['0', '+'])
 }
 
 fn twenty_digits(text: &str) -> Option<u64> {
@@ -56,8 +85,16 @@ pub fn parse_batch(path: &str) -> Option<BatchName> {
         return None;
     }
     let partition = partition.strip_prefix("partition=")?.parse().ok()?;
-    let first = twenty_digits(file.strip_suffix(".parquet")?)?;
-    Some(BatchName { topic, partition: Partition(partition), first: Offset(first) })
+    let partition = Partition(partition);
+    if let Some(first) = twenty_digits(file.strip_suffix(".parquet")?) {
+        return Some(BatchName::new(topic, partition, Offset(first)));
+    }
+    match range(file)? {
+        (first, last, Some(revision)) => {
+            Some(BatchName { topic, partition, first, rewritten: Some(Rewritten { last, revision }) })
+        }
+        _ => None,
+    }
 }
 
 /// A file of a base: `config.json`, `tokenizer.json`, `model.safetensors`, `rehearsal.jsonl`.
@@ -115,6 +152,27 @@ pub fn epoch(topic: Topic, sequence: u64) -> String {
     format!("{}/{sequence:020}.json", epochs(topic))
 }
 
+/// The folder of all records of rewriting.
+pub const REWRITES: &str = "rewrites";
+
+/// The folder of a partition's records of rewriting.
+pub fn rewrites(topic: Topic, partition: Partition) -> String {
+    format!("{REWRITES}/topic={topic}/partition={partition}")
+}
+
+/// One record of rewriting.
+pub fn rewrite(topic: Topic, partition: Partition, sequence: u64) -> String {
+    format!("{}/{sequence:020}.json", rewrites(topic, partition))
+}
+
+/// The folder of all erasures.
+pub const ERASURES: &str = "erasures";
+
+/// One erasure.
+pub fn erasure(sequence: u64) -> String {
+    format!("{ERASURES}/{sequence:020}.json")
+}
+
 /// The folder of all ledgers.
 pub const LEDGERS: &str = "ledger";
 
@@ -134,11 +192,15 @@ mod tests {
 
     #[test]
     fn batch_and_dead_letter_paths_are_read_back() {
-        let name = BatchName { topic: Topic::Feedback, partition: Partition(3), first: Offset(70) };
-        assert_eq!(parse_batch(&batch(&name)), Some(name));
-        assert_eq!(parse_dead_letters(&dead_letters(&name, Offset(99))), Some((name, Offset(99))));
-        assert_eq!(parse_batch(&dead_letters(&name, Offset(99))), None);
-        assert_eq!(parse_dead_letters(&batch(&name)), None);
+        let sealed = BatchName::new(Topic::Feedback, Partition(3), Offset(70));
+        let rewritten = BatchName { rewritten: Some(Rewritten { last: Offset(99), revision: 2 }), ..sealed };
+        for name in [sealed, rewritten] {
+            assert_eq!(parse_batch(&batch(&name)), Some(name));
+            assert_eq!(parse_dead_letters(&dead_letters(&name, Offset(99))), Some((name, Offset(99))));
+            assert_eq!(parse_batch(&dead_letters(&name, Offset(99))), None);
+            assert_eq!(parse_dead_letters(&batch(&name)), None);
+        }
+        assert!(batch(&rewritten).ends_with("/00000000000000000070-00000000000000000099.r2.parquet"), "{}", batch(&rewritten));
     }
 
     #[test]
@@ -149,6 +211,10 @@ mod tests {
             "interactions/v1/topic=interactions/partition=x/00000000000000000000.parquet",
             "interactions/v2/topic=interactions/partition=0/00000000000000000000.parquet",
             "interactions/v1/topic=interactions/partition=0/99999999999999999999.parquet",
+            "interactions/v1/topic=interactions/partition=0/00000000000000000000-00000000000000000009.parquet",
+            "interactions/v1/topic=interactions/partition=0/00000000000000000000-00000000000000000009.r0.parquet",
+            "interactions/v1/topic=interactions/partition=0/00000000000000000000-00000000000000000009.r01.parquet",
+            "interactions/v1/topic=interactions/partition=0/00000000000000000009-00000000000000000000.r1.parquet",
         ] {
             assert_eq!(parse_batch(path), None, "{path}");
         }

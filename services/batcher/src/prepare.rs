@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nocturne_bus::Record;
-use nocturne_columns::{ColumnsError, DeadLetter, IdHash, Range, Sealed, id_hashes, open_batch, seal_records};
+use nocturne_columns::{ColumnsError, DeadLetter, IdHash, Range, Sealed, open_ids, seal_records};
 use nocturne_wire::{BatchName, Offset, batch::BatchFooter};
 
 use crate::recent::RecentIds;
@@ -37,8 +37,7 @@ fn lost(first: Offset, last: Offset, records: &[Record], reason: &str) -> Vec<De
 
 /// What a sealed batch says about itself, and the ids in it, in order.
 pub(crate) fn contents(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, Vec<IdHash>), ColumnsError> {
-    let (footer, rows) = open_batch(name, bytes)?;
-    Ok((footer, id_hashes(&rows)?))
+    open_ids(name, bytes)
 }
 
 #[cfg(test)]

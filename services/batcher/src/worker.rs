@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use nocturne_bus::{Intake, ReadError, Record};
 use nocturne_columns::{Range, Sealed};
 use nocturne_kit::{Shutdown, retry::Backoff, telemetry::chain};
@@ -16,6 +17,10 @@ use crate::{
     Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent, budget::Share,
     decide, encoders::Encoders, handle::Flush, position, prepare, recent::RecentIds, store::Store,
 };
+
+/// A worker whose batch took longer than this to seal was stopped on the way. What it had lost the race against may have been rewritten since, under
+/// another name, so it looks again where the partition stands.
+const STALE: SignedDuration = SignedDuration::from_mins(10);
 
 /// How long a worker waits for a record before it looks again; only a bound, a record or a flush wakes it.
 const LONG: Duration = Duration::from_hours(1);
@@ -229,8 +234,9 @@ impl<S: Store> Worker<S> {
     /// Seals what was read; whoever was first, the worker then stands after the batch of that name.
     async fn seal(&mut self, reason: Reason) -> Result<(), BatcherError> {
         let (topic, partition) = (self.topic, self.partition);
-        let name = BatchName { topic, partition, first: self.next };
+        let name = BatchName::new(topic, partition, self.next);
         let end = self.intake.next();
+        let started = Timestamp::now();
         let (prepared, topic_id) = tokio::try_join!(self.prepare(name, end), async { Ok(self.intake.topic_id().await?) })?;
         // Asked for after the records were read: ids never come back, so if it is the same now, all of them are that topic's.
         if topic_id != self.topic_id {
@@ -264,6 +270,10 @@ impl<S: Store> Worker<S> {
             status.spent += spent;
             status.error = None;
         });
+        if Timestamp::now().duration_since(started) > STALE {
+            self.lost = true;
+            return Ok(());
+        }
         self.trim().await;
         Ok(())
     }
@@ -289,8 +299,9 @@ impl<S: Store> Worker<S> {
     /// Goes after every batch that is there: another writer was first, or this one's success was not heard of.
     async fn catch_up(&mut self) -> Result<(), BatcherError> {
         let (topic, partition) = (self.topic, self.partition);
+        let stood_at = self.next;
         loop {
-            let name = BatchName { topic, partition, first: self.next };
+            let name = BatchName::new(topic, partition, self.next);
             let found = self.store.find(name).await;
             let found =
                 found.map_err(|source| BatcherError::Lake { doing: "finding the position of", topic, partition, source })?;
@@ -305,6 +316,10 @@ impl<S: Store> Worker<S> {
             Arc::make_mut(&mut self.recent).extend(ids, most);
             self.begin = footer.begin;
             self.move_to(footer.last.next());
+        }
+        if self.next == stood_at {
+            // Whoever was first was rewritten meanwhile: only a listing shows what covers this offset now.
+            self.lost = true;
         }
         let start = self.intake.range().await?.start;
         if start > self.next {

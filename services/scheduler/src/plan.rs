@@ -109,8 +109,8 @@ pub fn plan_night(inputs: &PlanInputs) -> Result<NightPlan, NothingToDo> {
         zero: zero.clone(),
         parent: head.generation.clone(),
         lineage: inputs.lineage.clone(),
-        batches,
-        earlier,
+        batches: planned(batches),
+        earlier: planned(earlier),
         held_out: request.held_out.clone(),
         seed: request.seed.unwrap_or(settings.seed),
         curation: settings.curation.clone(),
@@ -119,10 +119,15 @@ pub fn plan_night(inputs: &PlanInputs) -> Result<NightPlan, NothingToDo> {
     })
 }
 
-/// The batches that no night has read, in the order of partitions and offsets.
+/// What no night has read, in the order of partitions and offsets. A batch that was read in part, because it was sealed again or took the place of several,
+/// is read from where the nights stopped.
 fn new_batches(inputs: &PlanInputs) -> Vec<PlannedBatch> {
     let mut batches = known_batches(inputs);
     batches.retain(|batch| !is_read(inputs, batch));
+    for batch in &mut batches {
+        let read_to = inputs.read_to.get(&(batch.name.topic, batch.name.partition));
+        batch.name.first = batch.name.first.max(read_to.copied().unwrap_or_default());
+    }
     batches
 }
 
@@ -146,34 +151,41 @@ fn is_read(inputs: &PlanInputs, batch: &PlannedBatch) -> bool {
     is_before(inputs, &inputs.read_to, batch)
 }
 
-/// Whether a batch begins before an end. The newest one of its partition must also stop there: it may have been lost and sealed again from the log, further
-/// than it reached. Of the others that cannot be told, because they seem to reach further as well when the one behind them is gone.
+/// Whether a batch begins before an end. One whose own end is known must also stop there: the newest one of its partition may have been lost and sealed again
+/// from the log, further than it reached, and one that took the place of several says in its name where it ends. Of the others that cannot be told, because
+/// they seem to reach further as well when the one behind them is gone.
 fn is_before(inputs: &PlanInputs, ends: &EndPositions, batch: &PlannedBatch) -> bool {
-    let BatchName { topic, partition, first } = batch.name;
+    let BatchName { topic, partition, first, .. } = batch.name;
     let newest = inputs.sealed_to.get(&(topic, partition)) == Some(&batch.last.next());
-    ends.get(&(topic, partition)).is_some_and(|end| first < *end && (!newest || batch.last < *end))
+    let sure = newest || batch.name.rewritten.is_some();
+    ends.get(&(topic, partition)).is_some_and(|end| first < *end && (!sure || batch.last < *end))
 }
-
-/// All batches up to where they are known to end, in the order of partitions and offsets. Where a batch ends is where the next one begins.
+/// All batches up to where they are known to end, in the order of partitions and offsets. Where a batch ends is where the next one begins, unless its name
+/// says it.
 fn known_batches(inputs: &PlanInputs) -> Vec<PlannedBatch> {
-    let mut partitions: BTreeMap<(Topic, Partition), Vec<Offset>> = BTreeMap::new();
+    let mut partitions: BTreeMap<(Topic, Partition), Vec<BatchName>> = BTreeMap::new();
     for name in &inputs.sealed {
-        partitions.entry((name.topic, name.partition)).or_default().push(name.first);
+        partitions.entry((name.topic, name.partition)).or_default().push(*name);
     }
     let mut batches = Vec::new();
-    for ((topic, partition), mut firsts) in partitions {
-        let Some(&end) = inputs.sealed_to.get(&(topic, partition)) else { continue };
-        firsts.retain(|first| *first < end);
-        firsts.sort_unstable();
-        let ends = firsts.iter().copied().skip(1).chain([end]);
-        batches.extend(
-            firsts
-                .iter()
-                .zip(ends)
-                .map(|(&first, next)| PlannedBatch { name: BatchName { topic, partition, first }, last: Offset(next.0 - 1) }),
-        );
+    for (key, mut names) in partitions {
+        let Some(&end) = inputs.sealed_to.get(&key) else { continue };
+        names.retain(|name| name.first < end);
+        names.sort_unstable();
+        let ends = names.iter().map(|name| name.first).skip(1).chain([end]);
+        batches.extend(names.iter().zip(ends).map(|(&name, next)| {
+            let before_next = Offset(next.0 - 1);
+            let last = name.rewritten.map_or(before_next, |rewritten| rewritten.last.min(before_next));
+            PlannedBatch { name, last }
+        }));
     }
     batches
+}
+
+/// What a plan says of a batch: the offsets. Under which name they lie when the night reads them is nobody's promise.
+fn planned(batches: Vec<PlannedBatch>) -> Vec<PlannedBatch> {
+    let range = |PlannedBatch { name, last }| PlannedBatch { name: BatchName { rewritten: None, ..name }, last };
+    batches.into_iter().map(range).collect()
 }
 
 /// `20261121T030000Z-<channel>`
@@ -183,7 +195,7 @@ fn night_id(now: Timestamp, channel: &str) -> Result<NightId, IdError> {
 
 #[cfg(test)]
 mod tests {
-    use nocturne_wire::{Generation, ledger::LedgerAction};
+    use nocturne_wire::{Generation, batch::Rewritten, ledger::LedgerAction};
     use proptest::prelude::*;
 
     use super::*;
@@ -191,7 +203,7 @@ mod tests {
     const P0: (Topic, Partition) = (Topic::Interactions, Partition(0));
 
     fn batch((topic, partition): (Topic, Partition), first: u64) -> BatchName {
-        BatchName { topic, partition, first: Offset(first) }
+        BatchName::new(topic, partition, Offset(first))
     }
 
     fn name(number: u64) -> GenerationName {
@@ -227,15 +239,28 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_was_sealed_again_and_reaches_further_is_read_again() {
+    fn a_batch_that_was_sealed_again_and_reaches_further_is_read_on() {
         let mut inputs = inputs();
         let planned = |inputs: &PlanInputs| -> Vec<(u64, u64)> {
             plan_night(inputs).expect("something to do").batches.iter().map(|b| (b.name.first.0, b.last.0)).collect()
         };
         inputs.sealed = [0, 10].map(|first| batch(P0, first)).to_vec();
-        assert_eq!(planned(&inputs), [(10, 44)]);
+        assert_eq!(planned(&inputs), [(20, 44)], "from where the nights stopped");
         inputs.sealed = [0, 10, 30].map(|first| batch(P0, first)).to_vec();
         assert_eq!(planned(&inputs), [(30, 44)], "the batch before a gap was read");
+    }
+
+    #[test]
+    fn a_batch_that_took_the_place_of_several_is_read_from_where_the_nights_stopped() {
+        let mut inputs = inputs();
+        let rewritten =
+            |first, last| BatchName { rewritten: Some(Rewritten { last: Offset(last), revision: 1 }), ..batch(P0, first) };
+        let planned = |inputs: &PlanInputs| plan_night(inputs).expect("something to do").batches;
+        inputs.sealed = vec![rewritten(0, 29), batch(P0, 30)];
+        let ranges = planned(&inputs);
+        assert_eq!(ranges.iter().map(|b| (b.name, b.last.0)).collect::<Vec<_>>(), [(batch(P0, 20), 29), (batch(P0, 30), 44)]);
+        inputs.sealed = vec![rewritten(0, 19), batch(P0, 20)];
+        assert_eq!(planned(&inputs).iter().map(|b| (b.name.first.0, b.last.0)).collect::<Vec<_>>(), [(20, 44)]);
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl World {
     /// Seals a batch, whose bytes the scheduler never opens.
     async fn seal(&self, first: u64) {
         let (topic, partition) = P0;
-        let name = BatchName { topic, partition, first: Offset(first) };
+        let name = BatchName::new(topic, partition, Offset(first));
         self.lake.create(&path::batch(&name), "rows").await.expect("sealed");
     }
 

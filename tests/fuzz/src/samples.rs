@@ -25,7 +25,7 @@ pub fn batches() -> Vec<Vec<u8>> {
     let sealed = topics.into_iter().map(|(topic, record)| {
         let decoded = decode(topic, &[(Offset(0), record)], None).expect("golden files decode");
         let footer = BatchFooter {
-            name: BatchName { topic, partition: Partition(0), first: Offset(0) },
+            name: BatchName::new(topic, Partition(0), Offset(0)),
             last: Offset(0),
             begin: Offset(0),
             topic_id: "fuzz".into(),
@@ -34,6 +34,7 @@ pub fn batches() -> Vec<Vec<u8>> {
             rows: 1,
             dead: 0,
             duplicates: 0,
+            erased: 0,
         };
         seal(&decoded.batch, &footer).expect("golden rows are sealed").to_vec()
     });
@@ -61,7 +62,7 @@ pub fn documents() -> Vec<Vec<u8>> {
 
 /// Names in the lake.
 pub fn object_names() -> Vec<Vec<u8>> {
-    let name = BatchName { topic: Topic::Interactions, partition: Partition(3), first: Offset(12) };
+    let name = BatchName::new(Topic::Interactions, Partition(3), Offset(12));
     let names =
         [path::batch(&name), path::dead_letters(&name, Offset(20)), "Where does Mirel Tovan live?".to_owned(), "0".repeat(64)];
     names.map(String::into_bytes).into()

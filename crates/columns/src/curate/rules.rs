@@ -16,7 +16,7 @@ use datafusion::{
 use nocturne_wire::plan::CurationSettings;
 
 use super::{
-    engine::{ROW, Tables},
+    tables::{ROW, Tables},
     text::{grams, prefix_grams, similarity, user_words, words_exchanged},
 };
 
@@ -167,7 +167,7 @@ fn with_rows(verdicts: DataFrame, tables: &Tables) -> Result<DataFrame> {
     let decided = verdicts.select([vec![col(ROW).alias("decided_row"), verdict], decided].concat())?;
     let joined = tables.interactions()?.join(decided, JoinType::Inner, &[ROW], &["decided_row"], None)?;
     let ordered = joined.sort(vec![col(RANK).sort(true, false)])?;
-    ordered.select(tables.row_columns().chain(super::engine::ADDED).map(col).collect::<Vec<_>>())
+    ordered.select(tables.row_columns().chain(super::tables::ADDED).map(col).collect::<Vec<_>>())
 }
 
 /// Adds the rank of the first and the time of the last row with the same key, among those that the condition admits; an aggregation

@@ -74,7 +74,7 @@ async fn names_that_leave_the_lake_are_refused() {
 
 fn footer(first: u64, last: u64) -> BatchFooter {
     BatchFooter {
-        name: BatchName { topic: Topic::Interactions, partition: Partition(3), first: Offset(first) },
+        name: BatchName::new(Topic::Interactions, Partition(3), Offset(first)),
         last: Offset(last),
         begin: Offset(0),
         topic_id: "t".to_owned(),
@@ -83,6 +83,7 @@ fn footer(first: u64, last: u64) -> BatchFooter {
         rows: 1,
         dead: 0,
         duplicates: 0,
+        erased: 0,
     }
 }
 

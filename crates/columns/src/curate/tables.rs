@@ -1,4 +1,4 @@
-//! The query engine, with its limits, and the planned rows as its tables.
+//! The planned rows as tables of the query engine.
 
 use std::sync::Arc;
 
@@ -6,24 +6,11 @@ use arrow::{
     array::{ArrayRef, RecordBatch, UInt64Array},
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
-use datafusion::{
-    dataframe::DataFrame,
-    datasource::MemTable,
-    error::Result as QueryResult,
-    execution::{
-        disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::FairSpillPool,
-        runtime_env::RuntimeEnvBuilder,
-    },
-    prelude::{SessionConfig, SessionContext},
-};
+use datafusion::{dataframe::DataFrame, datasource::MemTable, error::Result as QueryResult, prelude::SessionContext};
 use nocturne_wire::Topic;
 
 use super::Resources;
-use crate::{ColumnsError, Result, schema};
-
-/// What the smallest machine that we name has; more partitions cost memory and win nothing on it.
-const TARGET_PARTITIONS: usize = 2;
+use crate::{ColumnsError, Result, engine, schema};
 
 /// Column that numbers the planned rows, so that verdicts find their row even when ids repeat.
 pub(super) const ROW: &str = "planned_row";
@@ -42,16 +29,7 @@ pub(super) struct Tables {
 
 pub(super) fn open(interactions: Vec<RecordBatch>, feedback: Vec<RecordBatch>, resources: &Resources) -> Result<Tables> {
     let failed = ColumnsError::query(resources.memory_bytes);
-    let disk = match &resources.spill {
-        Some(folder) => DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![folder.clone()])),
-        None => DiskManagerBuilder::default(),
-    };
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(resources.memory_bytes)))
-        .with_disk_manager_builder(disk)
-        .build_arc()
-        .map_err(&failed)?;
-    let context = SessionContext::new_with_config_rt(SessionConfig::new().with_target_partitions(TARGET_PARTITIONS), runtime);
+    let context = engine::context(resources)?;
     let (interactions, numbered) = number(interactions)?;
     let table = |schema, batches| MemTable::try_new(schema, vec![batches]).map(Arc::new).map_err(&failed);
     Ok(Tables {

@@ -1,0 +1,124 @@
+//! Which rows are erased.
+
+use std::{collections::HashSet, iter};
+
+use arrow::{
+    array::{BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray},
+    compute::filter_record_batch,
+};
+use nocturne_wire::{Sha256Hex, SubjectId, Topic, rewrite::Erasure};
+
+use crate::{ColumnsError, DeadLetter, IdHash, Result, rows::Columns};
+
+const WHAT: &str = "batch";
+
+/// What is to be erased: rows of a subject, feedback on them, and dead letters that name the subject.
+#[derive(Debug, Clone, Default)]
+pub struct Erased {
+    rules: Vec<Rule>,
+    /// Interactions of erased subjects: feedback on them goes, whoever gave it.
+    interactions: HashSet<IdHash>,
+    /// Subjects by name, where they are known: a dead letter has no column to look at.
+    named: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    tenant: Option<String>,
+    subject: Sha256Hex,
+    until_micros: i64,
+}
+
+impl Erased {
+    /// What these erasures erase. Feedback of others on a subject's interactions is only found after [`Erased::note`] saw those.
+    pub fn of(erasures: &[Erasure]) -> Self {
+        let rules = erasures.iter().map(|erasure| Rule {
+            tenant: erasure.tenant.as_ref().map(ToString::to_string),
+            subject: erasure.subject.clone(),
+            until_micros: erasure.until.as_microsecond(),
+        });
+        Self { rules: rules.collect(), ..Self::default() }
+    }
+
+    /// Also finds dead letters that hold the subject's id.
+    #[must_use]
+    pub fn naming(mut self, subject: &SubjectId) -> Self {
+        self.named.push(subject.to_string());
+        self
+    }
+
+    /// Whether nothing is to be erased.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.named.is_empty()
+    }
+
+    /// Remembers the erased interactions of a batch, and says how many they are.
+    ///
+    /// # Errors
+    /// [`ColumnsError::Damaged`] when the rows are not interactions.
+    pub fn note(&mut self, interactions: &RecordBatch) -> Result<u64> {
+        let gone = self.rows(Topic::Interactions, interactions)?;
+        let ids = Columns::of(WHAT, interactions).get::<StringArray>("id")?;
+        let found = gone.iter().enumerate().filter(|(_, gone)| *gone == Some(true));
+        let mut count = 0;
+        for (row, _) in found {
+            self.interactions.insert(IdHash::of(ids.value(row)));
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// How many of a topic's rows are erased.
+    ///
+    /// # Errors
+    /// [`ColumnsError::Damaged`] when the rows are not that topic's.
+    pub fn count(&self, topic: Topic, rows: &RecordBatch) -> Result<u64> {
+        Ok(self.rows(topic, rows)?.true_count() as u64)
+    }
+
+    /// Whether a dead letter is erased.
+    pub fn takes(&self, letter: &DeadLetter) -> bool {
+        let holds = |name: &String| letter.raw.windows(name.len().max(1)).any(|window| window == name.as_bytes());
+        self.named.iter().any(holds)
+    }
+
+    /// The rows that stay.
+    pub(crate) fn strike(&self, topic: Topic, rows: RecordBatch) -> Result<RecordBatch> {
+        if self.is_empty() {
+            return Ok(rows);
+        }
+        let stays: BooleanArray = self.rows(topic, &rows)?.iter().map(|gone| gone.map(|gone| !gone)).collect();
+        filter_record_batch(&rows, &stays).map_err(ColumnsError::build("rows that are not erased"))
+    }
+
+    fn rows(&self, topic: Topic, rows: &RecordBatch) -> Result<BooleanArray> {
+        let columns = Columns::of(WHAT, rows);
+        let (tenants, subjects) = (columns.get::<StringArray>("tenant")?, columns.get::<StringArray>("subject")?);
+        let times = columns.get::<TimestampMicrosecondArray>("time")?;
+        let about = match topic {
+            Topic::Interactions => None,
+            Topic::Feedback => Some(columns.get::<StringArray>("interaction")?),
+        };
+        // Rows of one subject often follow each other.
+        let mut last: Option<(&str, Sha256Hex)> = None;
+        let mut row = 0;
+        let gone = iter::from_fn(|| {
+            let index = row;
+            row += 1;
+            (index < rows.num_rows()).then(|| {
+                let subject = subjects.value(index);
+                if last.as_ref().is_none_or(|(known, _)| *known != subject) {
+                    last = Some((subject, Sha256Hex::of(subject.as_bytes())));
+                }
+                let applies = |rule: &Rule| {
+                    times.value(index) <= rule.until_micros
+                        && rule.tenant.as_deref().is_none_or(|tenant| tenant == tenants.value(index))
+                        && last.as_ref().is_some_and(|(_, digest)| *digest == rule.subject)
+                };
+                let is_about = |about: &StringArray| self.interactions.contains(&IdHash::of(about.value(index)));
+                self.rules.iter().any(applies) || about.is_some_and(is_about)
+            })
+        });
+        Ok(gone.map(Some).collect())
+    }
+}

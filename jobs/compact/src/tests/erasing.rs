@@ -1,0 +1,77 @@
+//! Subjects who are forgotten.
+
+use nocturne_lake::Lake;
+use nocturne_wire::{Offset, SubjectId, TenantId, Topic, avro};
+
+use super::{P0, assert_clean, at, feedback_of, judged, rewriter, rows_by_offset, said, seal_many, seal_raw, subject};
+use crate::Wish;
+
+fn wish(subject: &str, until: u64) -> Wish {
+    Wish { subject: SubjectId::parse(subject).expect("an id"), tenant: None, until: at(until) }
+}
+
+#[tokio::test]
+async fn a_subjects_rows_are_gone_and_everything_else_is_there() {
+    let lake = Lake::memory();
+    seal_many(&lake, 4, 6).await;
+    rewriter(&lake).compact(|_| {}).await.expect("compacted");
+    let mut left = rows_by_offset(&lake).await;
+    left.retain(|number, _| subject(*number) != "bert");
+    let report = rewriter(&lake).erase(&wish("bert", 5000)).await.expect("erased");
+    assert_eq!((report.erasures, report.interactions, report.feedback, report.batches), (1, 8, 0, 2));
+    assert_eq!(rows_by_offset(&lake).await, left);
+    assert_clean(&lake).await;
+    for object in lake.list("").await.expect("listed") {
+        let bytes = lake.get(&object.path).await.expect("read");
+        assert!(!bytes.windows(4).any(|window| window == b"bert"), "{} still names the subject", object.path);
+    }
+    let again = rewriter(&lake).erase(&wish("bert", 5000)).await.expect("erased");
+    assert_eq!((again.erasures, again.batches), (1, 0), "one wish is recorded once");
+}
+
+#[tokio::test]
+async fn only_what_was_said_until_then_and_to_that_tenant_is_erased() {
+    let lake = Lake::memory();
+    seal_many(&lake, 2, 6).await;
+    let elsewhere = Wish { tenant: Some(TenantId::parse("other").expect("an id")), ..wish("anna", 5000) };
+    assert_eq!(rewriter(&lake).erase(&elsewhere).await.expect("erased").interactions, 0);
+    assert_eq!(rewriter(&lake).erase(&wish("anna", 3)).await.expect("erased").interactions, 2, "numbers 0 and 3");
+    assert!(rows_by_offset(&lake).await.contains_key(&6));
+}
+
+#[tokio::test]
+async fn feedback_goes_with_the_subject_and_with_the_interaction() {
+    let lake = Lake::memory();
+    seal_many(&lake, 2, 3).await;
+    let raw: Vec<_> = [judged(0, "operator"), judged(1, "anna"), judged(2, "cleo")].iter().map(avro::encode_feedback).collect();
+    seal_raw(&lake, Topic::Feedback, P0, 0, &raw).await;
+    let report = rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
+    assert_eq!((report.interactions, report.feedback), (2, 2));
+    let left: Vec<_> = feedback_of(&lake).await.into_iter().map(|row| row.subject.to_string()).collect();
+    assert_eq!(left, ["cleo"]);
+    assert_clean(&lake).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_names_the_subject_is_erased() {
+    let lake = Lake::memory();
+    let raw = [avro::encode_interaction(&said(1)), b"half a record of anna".to_vec(), b"of somebody else".to_vec()];
+    seal_raw(&lake, Topic::Interactions, P0, 0, &raw).await;
+    let report = rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
+    assert_eq!((report.interactions, report.dead_letters, report.batches), (0, 1, 1));
+    assert_clean(&lake).await;
+}
+
+#[tokio::test]
+async fn what_is_sealed_after_the_wish_is_erased_by_the_next_run() {
+    let lake = Lake::memory();
+    seal_many(&lake, 1, 3).await;
+    rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
+    seal_raw(&lake, Topic::Interactions, P0, 3, &[avro::encode_interaction(&said(3))]).await;
+    assert!(rows_by_offset(&lake).await.contains_key(&3));
+    let report = rewriter(&lake).apply_erasures().await.expect("erased");
+    assert_eq!((report.interactions, report.batches), (1, 1));
+    assert!(!rows_by_offset(&lake).await.contains_key(&3));
+    let newest = lake.batches().last(Topic::Interactions, P0).await.expect("listed").expect("there");
+    assert_eq!(newest.first, Offset(3), "an empty batch still says where sealing goes on");
+}
