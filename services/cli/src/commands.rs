@@ -3,7 +3,6 @@
 pub(crate) mod chat;
 mod completions;
 pub(crate) mod doctor;
-mod epoch;
 pub(crate) mod generations;
 pub(crate) mod history;
 pub(crate) mod lake;

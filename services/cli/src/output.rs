@@ -96,7 +96,12 @@ pub(crate) fn percent(share: f64) -> String {
 
 /// A number with what is counted: "1 fault", "2 faults".
 pub(crate) fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    let ending = match number {
+        1 => "",
+        _ if what.ends_with("ch") || what.ends_with("sh") => "es",
+        _ => "s",
+    };
+    format!("{number} {what}{ending}")
 }
 
 #[cfg(test)]

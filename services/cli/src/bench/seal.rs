@@ -47,7 +47,7 @@ pub(super) async fn measure() -> anyhow::Result<Figures> {
         let records: Vec<_> = (first..).map(Offset).zip(records.iter().map(Vec::as_slice)).collect();
         let decoded = nocturne_columns::decode(Topic::Interactions, &records, None)?;
         let footer = BatchFooter {
-            name: BatchName { topic: Topic::Interactions, partition: Partition(0), first: Offset(first) },
+            name: BatchName::new(Topic::Interactions, Partition(0), Offset(first)),
             last: Offset(first + records.len() as u64 - 1),
             begin: Offset(0),
             topic_id: "bench".to_owned(),
@@ -56,6 +56,7 @@ pub(super) async fn measure() -> anyhow::Result<Figures> {
             rows: decoded.batch.num_rows() as u64,
             dead: decoded.dead.len() as u64,
             duplicates: decoded.duplicates,
+            erased: 0,
         };
         let parquet = nocturne_columns::seal(&decoded.batch, &footer)?;
         batch_bytes += parquet.len() as u64;

@@ -1,17 +1,14 @@
 //! `nocturne lake`
 
-use std::collections::BTreeSet;
+pub(crate) mod audit;
+mod epoch;
+mod rewriting;
+mod sql;
 
 use clap::{Args, Subcommand};
-use nocturne_columns::AuditReport;
-use nocturne_kit::{display::Bytes, telemetry::chain};
-use nocturne_lake::{Lake, LakeError, Object};
-use nocturne_wire::{
-    GenerationName, NightId,
-    night::{LESSONS, Lesson},
-    path,
-    plan::PlannedBatch,
-};
+use jiff::Timestamp;
+use nocturne_kit::display::Bytes;
+use nocturne_lake::{Lake, Object};
 use serde::Serialize;
 
 use crate::{
@@ -21,12 +18,6 @@ use crate::{
     places,
 };
 
-/// Folders whose objects an audit reads.
-const AUDITED: [&str; 4] = ["epochs", "interactions", "feedback", "dead-letters"];
-
-/// Objects that are read before they are audited.
-const OBJECTS_AHEAD: usize = 8;
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum LakeCommand {
     /// List objects
@@ -34,8 +25,16 @@ pub(crate) enum LakeCommand {
     /// Prove that every record was sealed exactly once and every generation is whole; exit code 3 when it is not so
     #[command(after_help = "Examples:\n  nocturne lake audit\n  nocturne lake audit -o json | jq .faults")]
     Audit,
+    /// Ask the lake with SQL
+    Sql(sql::SqlArgs),
+    /// Merge small batches into large sorted ones
+    Compact(rewriting::CompactArgs),
+    /// Write the batches again that hold a subject, without it
+    Erase(rewriting::EraseArgs),
+    /// Remove batches whose records are all too old
+    Retain(rewriting::RetainArgs),
     /// Accept that a topic was made anew or lost records, so that sealing goes on; shows what that means unless --accept is given
-    Epoch(super::epoch::EpochArgs),
+    Epoch(epoch::EpochArgs),
 }
 
 #[derive(Debug, Args)]
@@ -50,63 +49,22 @@ pub(crate) struct LsArgs {
 struct Line {
     path: String,
     bytes: u64,
+    created: Timestamp,
 }
 
 pub(super) async fn run(global: &Global, command: LakeCommand) -> anyhow::Result<Outcome> {
-    if let LakeCommand::Epoch(args) = &command {
-        return super::epoch::run(global, args).await;
-    }
-    let lake = places::existing_lake(global)?;
     match command {
-        LakeCommand::Epoch(_) => Ok(Outcome::Done),
-        LakeCommand::Ls(args) => ls(global, &lake, &args.folder).await,
+        LakeCommand::Epoch(args) => epoch::run(global, &args).await,
+        LakeCommand::Sql(args) => sql::run(global, &places::existing_lake(global)?, &args).await,
+        LakeCommand::Compact(args) => rewriting::compact(global, &places::existing_lake(global)?, &args).await,
+        LakeCommand::Erase(args) => rewriting::erase(global, &places::existing_lake(global)?, &args).await,
+        LakeCommand::Retain(args) => rewriting::retain(global, &places::existing_lake(global)?, &args).await,
+        LakeCommand::Ls(args) => ls(global, &places::existing_lake(global)?, &args.folder).await,
         LakeCommand::Audit => {
-            let audited = audit(&lake).await?;
-            output::show(global.format, &audited, describe)?;
+            let audited = audit::audit(&places::existing_lake(global)?).await?;
+            output::show(global.format, &audited, audit::describe)?;
             Ok(Outcome::of(audited.clean))
         }
-    }
-}
-
-/// What an audit of a lake gave.
-#[derive(Serialize)]
-pub(crate) struct Audited {
-    /// Whether nothing is wrong.
-    pub(crate) clean: bool,
-    /// Batches and dead letters.
-    #[serde(flatten)]
-    pub(crate) report: AuditReport,
-    /// Plans, generations and bases.
-    verified: Vec<Verified>,
-}
-
-impl Audited {
-    /// Everything that is wrong, in words.
-    pub(crate) fn faults(&self) -> Vec<String> {
-        let batches = self.report.faults.iter().map(ToString::to_string);
-        let others = self.verified.iter().filter_map(|Verified { object, fault }| Some(format!("{object}: {}", fault.as_ref()?)));
-        batches.chain(others).collect()
-    }
-}
-
-/// A plan, a generation or a base.
-#[derive(Serialize)]
-struct Verified {
-    object: String,
-    /// What is wrong with it; `None` when it is what it should be.
-    fault: Option<String>,
-}
-
-impl Verified {
-    /// # Errors
-    /// When the lake could not be read, which proves nothing.
-    fn of(object: String, found: Result<(), LakeError>) -> anyhow::Result<Self> {
-        let fault = match found {
-            Ok(()) => None,
-            Err(error) if error.is_damage() || error.is_not_found() => Some(chain(&error)),
-            Err(error) => return Err(error).advise(AUDITING.0, AUDITING.1),
-        };
-        Ok(Self { object, fault })
     }
 }
 
@@ -114,137 +72,18 @@ async fn ls(global: &Global, lake: &Lake, folder: &str) -> anyhow::Result<Outcom
     let folder = folder.trim_matches('/');
     let objects =
         lake.list(folder).await.advise(format!("listing `{folder}`"), "give a folder of the lake, such as `interactions`")?;
-    let lines: Vec<_> = objects.into_iter().map(|Object { path, bytes }| Line { path, bytes }).collect();
+    let lines: Vec<_> = objects.into_iter().map(|Object { path, bytes, created }| Line { path, bytes, created }).collect();
     output::show(global.format, &lines, |lines| table(lines))?;
     Ok(Outcome::Done)
 }
 
 fn table(lines: &[Line]) -> String {
     let total = lines.iter().map(|line| line.bytes).sum();
-    let mut text: Vec<_> = lines.iter().map(|line| format!("{:>10}  {}", Bytes(line.bytes).to_string(), line.path)).collect();
-    text.push(format!("{:>10}  in {} objects", Bytes(total).to_string(), lines.len()));
+    let mut text: Vec<_> = lines.iter().map(row).collect();
+    text.push(format!("{:>10}  in {}", Bytes(total).to_string(), counted(lines.len(), "object")));
     text.join("\n")
 }
 
-/// Audits everything that was sealed, holds it against what nights were planned over, and verifies every generation and base.
-///
-/// # Errors
-/// When the lake cannot be read; what is wrong with its content is told in the report.
-pub(crate) async fn audit(lake: &Lake) -> anyhow::Result<Audited> {
-    let (planned, mut verified) = planned(lake).await?;
-    let mut report = audit_batches(lake, planned).await?;
-    report.leftovers.extend(lake.orphans().await.advise(AUDITING.0, AUDITING.1)?);
-    verified.extend(audit_generations(lake).await?);
-    let clean = report.clean() && verified.iter().all(|object| object.fault.is_none());
-    Ok(Audited { clean, report, verified })
-}
-
-const AUDITING: (&str, &str) = ("auditing the lake", "check that the disk can be read");
-
-/// The batches that nights were planned over, and the plans.
-async fn planned(lake: &Lake) -> anyhow::Result<(Vec<(NightId, PlannedBatch)>, Vec<Verified>)> {
-    let (doing, hint) = AUDITING;
-    let (mut planned, mut plans) = (Vec::new(), Vec::new());
-    for night in lake.nights().list().await.advise(doing, hint)? {
-        let found = match lake.nights().plan(&night).await {
-            // A folder without a plan is not a night that anybody began.
-            Err(LakeError::NotFound { .. }) => continue,
-            Ok(plan) => {
-                planned.extend(plan.batches.into_iter().map(|batch| (night.clone(), batch)));
-                Ok(())
-            }
-            Err(error) => Err(error),
-        };
-        plans.push(Verified::of(format!("plan of night {night}"), found)?);
-    }
-    Ok((planned, plans))
-}
-
-/// What is wrong with the lessons of a night that trained a generation: the nights after it rehearse them.
-async fn lessons(lake: &Lake, night: &NightId) -> anyhow::Result<Option<String>> {
-    let Some(file) = lake.nights().get(night, LESSONS).await.advise(AUDITING.0, AUDITING.1)? else {
-        return Ok(Some(format!("{LESSONS} is gone; restore it from a copy of the lake")));
-    };
-    let damaged = Lesson::read(&file).filter(Result::is_err).count();
-    Ok((damaged > 0).then(|| format!("{damaged} lines of {LESSONS} cannot be read; restore it from a copy of the lake")))
-}
-
-async fn audit_batches(lake: &Lake, planned: Vec<(NightId, PlannedBatch)>) -> anyhow::Result<AuditReport> {
-    let (doing, hint) = AUDITING;
-    // Hashing and decoding a large lake takes long, and tokio must not wait for it; a few objects at a time are enough memory.
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(OBJECTS_AHEAD);
-    let objects = std::iter::from_fn(move || receiver.blocking_recv());
-    let auditing = tokio::task::spawn_blocking(move || nocturne_columns::audit(objects, planned));
-    for folder in AUDITED {
-        for object in lake.list(folder).await.advise(doing, hint)? {
-            let bytes = lake.get(&object.path).await.advise(doing, hint)?;
-            if sender.send((object.path, bytes)).await.is_err() {
-                break;
-            }
-        }
-    }
-    drop(sender);
-    Ok(auditing.await?)
-}
-
-/// Holds every file of every generation and its base against its manifest: those that are published, those that a ledger names, and those that they come from.
-async fn audit_generations(lake: &Lake) -> anyhow::Result<Vec<Verified>> {
-    let (doing, hint) = AUDITING;
-    let mut verified = Vec::new();
-    let mut wanted: BTreeSet<GenerationName> = lake.generations().list().await.advise(doing, hint)?.into_iter().collect();
-    for channel in lake.list_dirs(path::LEDGERS).await.advise(doing, hint)? {
-        let found = lake.ledger(&channel).read().await.map(|entries| {
-            wanted.extend(entries.into_iter().map(|entry| entry.generation));
-        });
-        verified.push(Verified::of(format!("ledger of channel {channel}"), found)?);
-    }
-    let (mut seen, mut bases, mut nights) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    while let Some(name) = wanted.pop_first() {
-        let found = async {
-            let manifest = lake.generations().manifest(&name).await?;
-            wanted.extend(manifest.parent.clone().filter(|parent| *parent != name && !seen.contains(parent)));
-            bases.insert(manifest.base.clone());
-            nights.extend(manifest.night.clone());
-            lake.generations().fetch(&name, &manifest.base).await.map(|_| ())
-        }
-        .await;
-        verified.push(Verified::of(format!("generation {name}"), found)?);
-        seen.insert(name);
-    }
-    for base in bases {
-        let found = lake.bases().fetch(&base).await.map(|_| ());
-        verified.push(Verified::of(format!("base {}", base.short()), found)?);
-    }
-    for night in nights {
-        verified.push(Verified { fault: lessons(lake, &night).await?, object: format!("lessons of night {night}") });
-    }
-    Ok(verified)
-}
-
-fn describe(audited: &Audited) -> String {
-    let report = &audited.report;
-    let mut table = output::table(["topic", "partition", "batches", "offsets", "rows", "dead", "duplicates"]);
-    for partition in &report.partitions {
-        table.add_row([
-            partition.topic.to_string(),
-            partition.partition.to_string(),
-            partition.batches.to_string(),
-            format!("{} to {}", partition.first, partition.next),
-            partition.rows.to_string(),
-            partition.dead.to_string(),
-            partition.duplicates.to_string(),
-        ]);
-    }
-    let mut lines = vec![table.to_string()];
-    let faults = audited.faults();
-    lines.extend(faults.iter().map(|fault| format!("fault: {fault}")));
-    lines.extend(report.leftovers.iter().map(|path| format!("leftover of a writer that died (harmless): {path}")));
-    lines.push(match faults.len() {
-        0 => format!(
-            "clean: every offset was sealed exactly once, and {} are what they should be",
-            counted(audited.verified.len(), "other object")
-        ),
-        faults => format!("not clean: {}", counted(faults, "fault")),
-    });
-    lines.join("\n")
+fn row(line: &Line) -> String {
+    format!("{:>10}  {}  {}", Bytes(line.bytes).to_string(), line.created.strftime("%Y-%m-%d %H:%M"), line.path)
 }

@@ -28,7 +28,7 @@ pub(super) struct Held {
 /// # Errors
 /// When the lake cannot be read.
 pub(super) async fn lake(lake: &Lake, sent: &Sent) -> anyhow::Result<Held> {
-    let audited = commands::lake::audit(lake).await?;
+    let audited = commands::lake::audit::audit(lake).await?;
     let report = &audited.report;
     let mut found = BTreeSet::new();
     let (doing, hint) = ("reading the sealed interactions", "`nocturne lake audit` says what is wrong");

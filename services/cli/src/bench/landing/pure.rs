@@ -47,7 +47,7 @@ fn batches(records: &[Vec<u8>]) -> anyhow::Result<Spent> {
     let raw: Vec<_> = (0..).map(Offset).zip(records.iter().map(Vec::as_slice)).collect();
     let mut spent = Spent { decode: Duration::ZERO, encode: Duration::ZERO, bytes: 0 };
     for _ in 0..BATCHES_A_THREAD {
-        let name = BatchName { topic: Topic::Interactions, partition: Partition(0), first: Offset(0) };
+        let name = BatchName::new(Topic::Interactions, Partition(0), Offset(0));
         let last = Offset(raw.len() as u64 - 1);
         let range = Range { name, last, begin: Offset(0), topic_id: "bench".to_owned(), writer: "bench".to_owned() };
         let sealed = nocturne_columns::seal_records(range, &raw, Vec::new(), None)?;

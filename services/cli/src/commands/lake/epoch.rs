@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn footer(last: u64, topic_id: &str) -> BTreeMap<Partition, BatchFooter> {
-        let name = BatchName { topic: Topic::Interactions, partition: Partition(0), first: Offset(0) };
+        let name = BatchName::new(Topic::Interactions, Partition(0), Offset(0));
         let footer = BatchFooter {
             name,
             last: Offset(last),
@@ -218,6 +218,7 @@ mod tests {
             rows: 0,
             dead: 0,
             duplicates: 0,
+            erased: 0,
         };
         [(Partition(0), footer)].into()
     }

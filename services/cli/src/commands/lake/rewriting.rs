@@ -1,0 +1,188 @@
+//! `nocturne lake compact`, `erase` and `retain`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use jiff::{SignedDuration, Timestamp};
+use nocturne_columns::Resources;
+use nocturne_compact::{CompactSettings, Compacted, ErasureReport, Retained, Rewriter, Wish};
+use nocturne_kit::display::Bytes;
+use nocturne_lake::Lake;
+use nocturne_wire::{SubjectId, TenantId};
+use serde::Serialize;
+
+use crate::{
+    args::Global,
+    failure::{Advise, refused},
+    output::{self, Outcome, counted},
+};
+
+const COMPACT: &str = "\
+Readers see every record once at any moment. DuckDB and others that glob the store, instead of asking `nocturne lake sql`, can meet a batch and the one that
+took its place side by side for as long as the removal takes. Run it daily, from cron or a CronJob; several at once do no harm, and what one that was killed
+left undone the next one finishes. Batches of the last hour, and each partition's newest eight, are left alone.
+
+Examples:
+  nocturne lake compact
+  nocturne lake compact --target 256 --memory 2048
+  nocturne lake compact --store s3://bucket/lake -o json";
+
+const ERASE: &str = "\
+Interactions of the subject go, their feedback, feedback of others on them, and dead letters that hold the subject's id. The record of the wish keeps only a
+digest of the id. What is still in the log is sealed later: run `nocturne lake erase --again` then. What nights have kept and generations have learned is not
+changed by this.
+
+Examples:
+  nocturne lake erase --subject anna
+  nocturne lake erase --subject anna --tenant acme --until 2026-11-01T00:00:00Z
+  nocturne lake erase --again";
+
+const RETAIN: &str = "\
+A batch is removed when its newest record is older. Each partition's newest batch stays, because it says where sealing goes on. What a night has not read yet
+is removed as well.
+
+Examples:
+  nocturne lake retain --days 90 --dry-run
+  nocturne lake retain --days 90";
+
+#[derive(Debug, Args)]
+#[command(after_help = COMPACT)]
+pub(crate) struct CompactArgs {
+    /// Size of a merged batch at most, MiB; it and what goes into it are in memory at once
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=2048))]
+    target: u64,
+    /// Fewest batches that are worth merging
+    #[arg(long, value_name = "BATCHES", default_value_t = 4)]
+    min_batches: usize,
+    /// Memory of sorting, MiB; beyond it rows are spilled to disk
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    memory: usize,
+    /// Folder for what is spilled; the system's temporary folder unless given
+    #[arg(long, value_name = "DIR")]
+    spill: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = ERASE)]
+pub(crate) struct EraseArgs {
+    /// Who is forgotten
+    #[arg(long, value_name = "ID", required_unless_present = "again", value_parser = |id: &str| SubjectId::parse(id))]
+    subject: Option<SubjectId>,
+    /// The tenant that the subject belongs to; every tenant's subject of that name unless given
+    #[arg(long, value_name = "ID", requires = "subject", value_parser = |id: &str| TenantId::parse(id))]
+    tenant: Option<TenantId>,
+    /// What was said until then is erased; until now unless given
+    #[arg(long, value_name = "TIME", requires = "subject")]
+    until: Option<Timestamp>,
+    /// Apply all earlier wishes to what was sealed since
+    #[arg(long, conflicts_with = "subject")]
+    again: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = RETAIN)]
+pub(crate) struct RetainArgs {
+    /// Days that records are kept
+    #[arg(long, value_name = "DAYS")]
+    days: u32,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+const HINT: &str = "run it again: what was begun is finished then; `nocturne lake audit` says what is damaged";
+
+fn actor() -> String {
+    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    format!("{user}, process {}", std::process::id())
+}
+
+pub(super) async fn compact(global: &Global, lake: &Lake, args: &CompactArgs) -> anyhow::Result<Outcome> {
+    let settings = CompactSettings {
+        target_bytes: args.target << 20,
+        min_batches: args.min_batches,
+        resources: Resources { memory_bytes: args.memory << 20, spill: args.spill.clone() },
+        ..CompactSettings::default()
+    };
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar.set_message("looking for small batches");
+    let progress =
+        |done: &Compacted| bar.set_message(format!("{} became {}", counted(done.merged as usize, "batch"), done.written));
+    let done = Rewriter::new(lake.clone(), settings, actor()).compact(progress).await;
+    bar.finish_and_clear();
+    let done = done.advise("compacting the lake", HINT)?;
+    output::show(global.format, &done, describe_compacted)?;
+    Ok(Outcome::of(done.skipped.is_empty()))
+}
+
+fn describe_compacted(done: &Compacted) -> String {
+    let mut lines = vec![match done.merged {
+        0 => "nothing to compact: there are too few batches that are small and old enough".to_owned(),
+        merged => format!(
+            "{} of {} became {} of {}",
+            counted(merged as usize, "batch"),
+            Bytes(done.merged_bytes),
+            done.written,
+            Bytes(done.written_bytes)
+        ),
+    }];
+    lines.extend(done.skipped.iter().map(|why| format!("passed over: {why}")));
+    lines.join("\n")
+}
+
+pub(super) async fn erase(global: &Global, lake: &Lake, args: &EraseArgs) -> anyhow::Result<Outcome> {
+    let rewriter = Rewriter::new(lake.clone(), CompactSettings::default(), actor());
+    let doing = "erasing a subject";
+    let report = match &args.subject {
+        None => rewriter.apply_erasures().await,
+        Some(subject) => {
+            let until = args.until.unwrap_or_else(Timestamp::now);
+            rewriter.erase(&Wish { subject: subject.clone(), tenant: args.tenant.clone(), until }).await
+        }
+    };
+    output::show(global.format, &report.advise(doing, HINT)?, describe_erasure)?;
+    Ok(Outcome::Done)
+}
+
+fn describe_erasure(report: &ErasureReport) -> String {
+    let ErasureReport { erasures, interactions, feedback, dead_letters, batches, .. } = report;
+    let wishes = counted(*erasures as usize, "wish");
+    if *batches == 0 {
+        return format!("{wishes}: no sealed batch holds any of it");
+    }
+    format!(
+        "{wishes}: erased {}, {} and {}; wrote {} again",
+        counted(*interactions as usize, "interaction"),
+        counted(*feedback as usize, "verdict"),
+        counted(*dead_letters as usize, "dead letter"),
+        counted(*batches as usize, "batch"),
+    )
+}
+
+#[derive(Serialize)]
+struct Removed {
+    #[serde(flatten)]
+    removed: Retained,
+    before: Timestamp,
+    dry_run: bool,
+}
+
+pub(super) async fn retain(global: &Global, lake: &Lake, args: &RetainArgs) -> anyhow::Result<Outcome> {
+    let kept = SignedDuration::from_hours(24 * i64::from(args.days));
+    let before = Timestamp::now()
+        .checked_sub(kept)
+        .map_err(|_| refused(format!("keeping {} days: that is before the calendar begins", args.days), "give fewer days"))?;
+    let rewriter = Rewriter::new(lake.clone(), CompactSettings::default(), actor());
+    let removed = rewriter.retain(before, args.dry_run).await.advise("removing old batches", HINT)?;
+    output::show(global.format, &Removed { removed, before, dry_run: args.dry_run }, describe_removed)?;
+    Ok(Outcome::Done)
+}
+
+fn describe_removed(Removed { removed, before, dry_run }: &Removed) -> String {
+    let verb = if *dry_run { "would remove" } else { "removed" };
+    let rows = counted(removed.rows as usize, "row");
+    let batches = counted(removed.batches as usize, "batch");
+    format!("{verb} {batches} with {rows}, {}, whose records are older than {before}", Bytes(removed.bytes))
+}
