@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod client;
 mod doctor;
 pub(crate) mod group;
+mod guarded;
 pub(crate) mod intake;
 pub(crate) mod producer;
 pub(crate) mod settings;

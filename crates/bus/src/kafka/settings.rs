@@ -1,4 +1,5 @@
-//! Settings of the Kafka transport. What is not here is set by `properties`, which go to librdkafka as they are and win over everything.
+//! Settings of the Kafka transport. What is not here is set by `properties`, which go to librdkafka as they are and win over everything; those that
+//! the guarantees stand on are refused there.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
