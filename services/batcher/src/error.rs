@@ -1,6 +1,6 @@
 //! What can go wrong, told apart by what a person does next.
 
-use nocturne_bus::ReadError;
+use nocturne_bus::{KafkaError, ReadError};
 use nocturne_columns::ColumnsError;
 use nocturne_lake::LakeError;
 use nocturne_wire::{BatchName, Offset, Partition, Topic, path};
@@ -95,6 +95,9 @@ pub enum BatcherError {
         /// What the panic said.
         why: String,
     },
+    /// Nobody hands out partitions any more, and nobody asked for that.
+    #[error("this process reads no partition any more; start it again")]
+    Group(#[source] KafkaError),
     /// The system did not start threads.
     #[error("starting threads that encode")]
     Threads(#[source] std::io::Error),

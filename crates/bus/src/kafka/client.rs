@@ -70,6 +70,28 @@ pub enum KafkaError {
         /// What stands on it.
         why: &'static str,
     },
+    /// The group was left, and nothing can be asked any more.
+    #[error("this process has left the consumer group on the Kafka brokers {brokers}")]
+    Left {
+        /// The brokers.
+        brokers: String,
+    },
+    /// The consumer cannot go on, and says so itself.
+    #[error("the consumer of the Kafka brokers {brokers} cannot go on: {reason}")]
+    Fatal {
+        /// The brokers.
+        brokers: String,
+        /// What librdkafka says.
+        reason: String,
+    },
+    /// The thread that polls ended without having been asked to; a defect.
+    #[error("reading from the Kafka brokers {brokers} ended unexpectedly: {why}")]
+    Ended {
+        /// The brokers.
+        brokers: String,
+        /// What the panic said.
+        why: String,
+    },
 }
 
 impl KafkaSettings {
