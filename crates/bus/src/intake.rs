@@ -1,27 +1,15 @@
-//! Reading: one type for a partition of this machine's log and one of a Kafka topic, and the group that hands partitions out.
+//! Reading: one type for a partition of this machine's log and one of a Kafka topic.
 //!
 //! Offsets here are the lake's. They are the transport's own until a topic was made anew and a person accepted it: from then on the
 //! lake's offsets go on where they were, a fixed distance ahead of the transport's ([`Intake::shift`]).
 
-use std::{
-    collections::BTreeMap,
-    ops::Range,
-    sync::{Arc, atomic::AtomicU64, mpsc},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
-use nocturne_kit::Shutdown;
 use nocturne_wire::{Offset, Partition, Topic};
-use tokio::sync::mpsc as channel;
 
 use crate::{
-    kafka::{
-        KafkaError, KafkaSettings,
-        group::{self, Command, Consumer, Member, Moved},
-        intake::KafkaIntake,
-    },
+    kafka::{KafkaError, intake::KafkaIntake},
     local::{
         intake::{Intake as LocalIntake, IntakeError, Record},
         log::{CommandError, LocalLog},
@@ -90,7 +78,7 @@ impl Intake {
         Some(Self { topic, partition, shift: 0, source: Source::Local { log: log.clone(), intake } })
     }
 
-    fn kafka(intake: KafkaIntake) -> Self {
+    pub(crate) fn kafka(intake: KafkaIntake) -> Self {
         let (topic, partition) = intake.key();
         Self { topic, partition, shift: 0, source: Source::Kafka(intake) }
     }
@@ -176,7 +164,14 @@ impl Intake {
         }
     }
 
-    /// Waits for news: a record, or a reason why none comes. False when there was none in time. Cancel safe.
+    /// Lets go of what was read ahead, and reads nothing ahead until the next [`Intake::seek`]: for a reader that cannot go on for now.
+    pub fn rest(&self) {
+        if let Source::Kafka(intake) = &self.source {
+            intake.rest();
+        }
+    }
+
+    /// Waits for news: a record, offsets without one, or a reason why none comes. False when there was none in time. Cancel safe.
     pub async fn wait(&self, timeout: Duration) -> bool {
         match &self.source {
             Source::Local { intake, .. } => intake.wait(timeout).await,
@@ -185,7 +180,7 @@ impl Intake {
     }
 
     /// The next records in the order of their offsets: at most `max_records`, and no further one once `max_bytes` are reached. Empty when
-    /// there is none. Offsets may leave gaps. Cancel safe.
+    /// there is none. Offsets may leave gaps, and [`Intake::next`] may then be beyond the last record. Cancel safe.
     ///
     /// # Errors
     /// When the records are gone or damaged, or the partition is another process's.
@@ -259,124 +254,5 @@ impl Intake {
     /// Whether offsets are given by this process, so that they are known to the last.
     pub const fn is_local(&self) -> bool {
         matches!(self.source, Source::Local { .. })
-    }
-}
-
-/// What a group tells.
-#[derive(Debug)]
-pub enum Change {
-    /// These partitions are to be read from now on.
-    Assigned(Vec<Intake>),
-    /// These are not.
-    Revoked(Revoked),
-}
-
-/// Partitions that go; the group waits, for a bounded time, until this is dropped.
-#[derive(Debug)]
-pub struct Revoked {
-    /// The partitions.
-    pub partitions: Vec<(Topic, Partition)>,
-    _held: mpsc::Sender<()>,
-}
-
-#[derive(Debug)]
-enum Members {
-    /// All partitions of a log are this process's.
-    Local {
-        assigned: Option<Vec<Intake>>,
-    },
-    Kafka(KafkaMember),
-}
-
-/// Who hands out partitions.
-#[derive(Debug)]
-pub struct Group(Members);
-
-struct KafkaMember {
-    settings: Arc<KafkaSettings>,
-    consumer: Arc<Consumer>,
-    commands: mpsc::Sender<Command>,
-    moved: channel::UnboundedReceiver<Moved>,
-    stop: Shutdown,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl std::fmt::Debug for KafkaMember {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaMember").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-impl Group {
-    /// Every partition of a log.
-    pub fn local(log: &LocalLog) -> Self {
-        let intakes = log.partitions().filter_map(|(topic, partition)| Intake::local(log, topic, partition));
-        Self(Members::Local { assigned: Some(intakes.collect()) })
-    }
-
-    /// Joins a consumer group.
-    ///
-    /// # Errors
-    /// When the settings make no sense; brokers need not be there.
-    pub fn join(settings: &KafkaSettings) -> Result<Self, KafkaError> {
-        use rdkafka::consumer::Consumer as _;
-        let consumer = Arc::new(group::consumer(settings)?);
-        let names = Topic::ALL.map(|topic| settings.topics.of(topic));
-        consumer.subscribe(&names).map_err(|error| settings.failed("subscribing to topics", error))?;
-        let (commands, receiver) = mpsc::channel();
-        let (sender, moved) = channel::unbounded_channel();
-        let stop = Shutdown::new();
-        let member = Member {
-            settings: settings.clone(),
-            consumer: consumer.clone(),
-            commands: receiver,
-            moved: sender,
-            stop: stop.clone(),
-            buffers: BTreeMap::new(),
-            waiting: Arc::new(AtomicU64::new(0)),
-            paused: false,
-            holding: None,
-            told: None,
-        };
-        let thread = Some(group::spawn(member)?);
-        Ok(Self(Members::Kafka(KafkaMember { settings: Arc::new(settings.clone()), consumer, commands, moved, stop, thread })))
-    }
-
-    /// Whether its partitions are those of a log of this process.
-    pub const fn is_local(&self) -> bool {
-        matches!(self.0, Members::Local { .. })
-    }
-
-    /// Waits for the next change; `None` when there will be none any more. Cancel safe.
-    pub async fn next(&mut self) -> Option<Change> {
-        match &mut self.0 {
-            Members::Local { assigned } => assigned.take().map(Change::Assigned),
-            Members::Kafka(member) => Some(match member.moved.recv().await? {
-                Moved::Assigned(buffers) => Change::Assigned(buffers.into_iter().map(|buffer| member.intake(buffer)).collect()),
-                Moved::Revoked(partitions, held) => Change::Revoked(Revoked { partitions, _held: held }),
-            }),
-        }
-    }
-
-    /// Asks to leave: partitions are revoked, and then there are no changes any more.
-    pub fn leave(&self) {
-        match &self.0 {
-            Members::Local { .. } => {}
-            Members::Kafka(member) => member.stop.request(),
-        }
-    }
-}
-
-impl KafkaMember {
-    fn intake(&self, buffer: Arc<group::Buffer>) -> Intake {
-        Intake::kafka(KafkaIntake::new(self.settings.clone(), self.consumer.clone(), self.commands.clone(), buffer))
-    }
-}
-
-impl Drop for KafkaMember {
-    fn drop(&mut self) {
-        self.stop.request();
-        // The thread ends within its patience for readers, who are gone.
-        drop(self.thread.take());
     }
 }

@@ -1,9 +1,13 @@
 //! Kafka as the transport: librdkafka behind the same types as the local log.
 
 pub(crate) mod admin;
+pub(crate) mod buffer;
 pub(crate) mod client;
+pub(crate) mod consumer;
 mod doctor;
+mod flow;
 pub(crate) mod group;
+mod guarded;
 pub(crate) mod intake;
 pub(crate) mod producer;
 pub(crate) mod settings;

@@ -20,12 +20,14 @@
 //! Rejected: one file for all partitions (one `fdatasync` a group, but trimming by partition then needs compaction), and
 //! memory-mapped segments (a full disk becomes a SIGBUS instead of an error that can be answered).
 
+mod group;
 mod intake;
 mod kafka;
 mod local;
 mod spool;
 
-pub use intake::{Change, Group, Intake, ReadError, Revoked};
+pub use group::{Change, Group, Revoked};
+pub use intake::{Intake, ReadError};
 pub use kafka::{
     Assignment, Check, Codec, ConsumerSettings, CreateSettings, Finding, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE,
     ProducerSettings, Protocol, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka,

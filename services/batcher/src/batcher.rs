@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use nocturne_bus::{Change, Group, Intake, Revoked};
@@ -23,6 +24,9 @@ use crate::{
     store::Store,
     worker::{Read, Worker},
 };
+
+/// How long workers may take to stop when something ended the batcher.
+const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// A batcher that has not begun.
 pub struct Batcher {
@@ -52,7 +56,8 @@ impl Batcher {
     /// Seals until it is told to stop.
     ///
     /// # Errors
-    /// When a worker panics, which is a defect. A lake that fails is tried again without end, and told in the status.
+    /// When a worker panics, which is a defect, or no partitions are handed out any more; the status then says so, too. A lake that fails is tried
+    /// again without end, and told in the status.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), BatcherError> {
         self.workers.run(shutdown).await
     }
@@ -69,7 +74,7 @@ pub(crate) struct Workers<S> {
     buffered: Arc<AtomicU64>,
     encoders: Encoders,
     status: watch::Sender<BatcherStatus>,
-    ready: Vec<Worker<S>>,
+    pub(crate) ready: Vec<Worker<S>>,
     pub(crate) handle: BatcherHandle,
 }
 
@@ -83,7 +88,7 @@ impl<S: Store> Workers<S> {
     pub(crate) async fn open(settings: BatcherSettings, mut group: Group, store: S, writer: &str) -> Result<Self, BatcherError> {
         let (status, told) = watch::channel(BatcherStatus::default());
         let handle = BatcherHandle { desks: Desks::default(), status: told };
-        let at_once = if group.is_local() { group.next().await } else { None };
+        let at_once = if group.is_local() { group.next().await.map_err(BatcherError::Group)? } else { None };
         let mut workers = Self {
             settings: Arc::new(settings),
             group,
@@ -134,22 +139,41 @@ impl<S: Store> Workers<S> {
     }
 
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), BatcherError> {
+        // Workers stop with the whole, and when nothing is handed out any more.
+        let stop = shutdown.child();
         let mut tasks = JoinSet::new();
+        let mut ended = self.hand_out(&stop, &mut tasks).await;
+        stop.request();
+        // One whose store hangs must not keep the process from ending; what it does is done again by whoever comes next.
+        let others = async {
+            while let Some(worker) = tasks.join_next().await {
+                ended = std::mem::replace(&mut ended, Ok(())).and(joined(worker));
+            }
+        };
+        tokio::time::timeout(END_WITHIN, others).await.ok();
+        if let Err(error) = &ended {
+            let text = chain(error);
+            tracing::error!(error = text, "sealing ended");
+            self.status.send_modify(|status| status.ended = Some(text));
+        }
+        ended
+    }
+
+    /// Starts and stops workers until there are none any more.
+    async fn hand_out(&mut self, shutdown: &Shutdown, tasks: &mut JoinSet<()>) -> Result<(), BatcherError> {
         let mut running = BTreeMap::new();
         for worker in std::mem::take(&mut self.ready) {
-            start(worker, &shutdown, &mut tasks, &mut running);
+            start(worker, shutdown, tasks, &mut running);
         }
         let (mut handing_out, mut leaving) = (true, false);
         while handing_out || !tasks.is_empty() {
             tokio::select! {
                 biased;
-                Some(ended) = tasks.join_next() => {
-                    ended.map_err(|error| BatcherError::Panicked { what: "a partition".to_owned(), why: error.to_string() })?;
-                }
-                change = self.group.next(), if handing_out => match change {
+                Some(ended) = tasks.join_next() => joined(ended)?,
+                change = self.group.next(), if handing_out => match change.map_err(BatcherError::Group)? {
                     Some(Change::Assigned(intakes)) => {
                         for intake in intakes {
-                            start(self.hire(intake), &shutdown, &mut tasks, &mut running);
+                            start(self.hire(intake), shutdown, tasks, &mut running);
                         }
                     }
                     Some(Change::Revoked(revoked)) => self.dismiss(revoked, &mut running),
@@ -180,6 +204,10 @@ impl<S: Store> Workers<S> {
             drop(revoked);
         });
     }
+}
+
+fn joined(ended: Result<(), tokio::task::JoinError>) -> Result<(), BatcherError> {
+    ended.map_err(|error| BatcherError::Panicked { what: "a partition".to_owned(), why: error.to_string() })
 }
 
 fn start<S: Store>(worker: Worker<S>, shutdown: &Shutdown, tasks: &mut JoinSet<()>, running: &mut BTreeMap<Key, Running>) {

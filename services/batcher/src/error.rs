@@ -1,6 +1,6 @@
 //! What can go wrong, told apart by what a person does next.
 
-use nocturne_bus::ReadError;
+use nocturne_bus::{KafkaError, ReadError};
 use nocturne_columns::ColumnsError;
 use nocturne_lake::LakeError;
 use nocturne_wire::{BatchName, Offset, Partition, Topic, path};
@@ -38,6 +38,19 @@ pub enum BatcherError {
         /// Why it failed.
         #[source]
         source: ColumnsError,
+    },
+    /// Records were read in another order than that of their offsets, or others than those that the batch is to hold.
+    #[error(
+        "the records for the batch {} are not those of its offsets: {offset} came where {least} or a later one had to; reading them again",
+        path::batch(name)
+    )]
+    Disorder {
+        /// The batch that was to be sealed.
+        name: BatchName,
+        /// The offset that came.
+        offset: Offset,
+        /// The lowest that may have come.
+        least: Offset,
     },
     /// The log is not the one that the batches came from.
     #[error(
@@ -95,7 +108,28 @@ pub enum BatcherError {
         /// What the panic said.
         why: String,
     },
+    /// Nobody hands out partitions any more, and nobody asked for that.
+    #[error("this process reads no partition any more; start it again")]
+    Group(#[source] KafkaError),
     /// The system did not start threads.
     #[error("starting threads that encode")]
     Threads(#[source] std::io::Error),
+}
+
+impl BatcherError {
+    /// Whether what was read must not be used again: it is what failed, or the log holds other records by now. A lake that failed says nothing
+    /// against the records, and while it is away they may be the only copy of what the log had to let go of.
+    pub(crate) const fn is_about_records(&self) -> bool {
+        match self {
+            Self::Encode { .. } | Self::Disorder { .. } | Self::Panicked { .. } | Self::Read(ReadError::Truncated { .. }) => true,
+            Self::Lake { .. }
+            | Self::Batch { .. }
+            | Self::TopicRecreated { .. }
+            | Self::LakeBehind { .. }
+            | Self::LogBehind { .. }
+            | Self::Read(_)
+            | Self::Group(_)
+            | Self::Threads(_) => false,
+        }
+    }
 }

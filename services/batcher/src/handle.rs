@@ -78,6 +78,10 @@ impl BatcherHandle {
     /// # Errors
     /// When a partition cannot be sealed, or the batcher has stopped.
     pub async fn flush(&self) -> Result<SealedTo, FlushError> {
+        // A group that was lost took its partitions with it: nothing to seal is not the same as nobody who seals.
+        if self.status.borrow().ended.is_some() {
+            return Err(FlushError::Stopped);
+        }
         let mut positions = SealedTo::new();
         // Verdicts first, then what they are about: a verdict that is sealed here came after its interaction, which must not be left to another night.
         for topic in [Topic::Feedback, Topic::Interactions] {

@@ -5,7 +5,7 @@ use nocturne_bus::Record;
 use nocturne_columns::{ColumnsError, DeadLetter, IdHash, Range, Sealed, open_ids, seal_records};
 use nocturne_wire::{BatchName, Offset, batch::BatchFooter};
 
-use crate::recent::RecentIds;
+use crate::{BatcherError, recent::RecentIds};
 
 /// Why an offset has no record: the log set the damage aside when it was opened.
 const LOST: &str = "the log lost the record: its segment was damaged";
@@ -14,10 +14,25 @@ const LOST: &str = "the log lost the record: its segment was damaged";
 const NOT_A_RECORD: &str = "Kafka has no record at this offset: it is a transaction's marker, or was compacted away";
 
 /// Decodes, drops duplicates and encodes. `local` says whether the records come from this process's own log.
-pub(crate) fn prepare(range: Range, records: &[Record], local: bool, recent: &RecentIds) -> Result<Sealed, ColumnsError> {
+pub(crate) fn prepare(range: Range, records: &[Record], local: bool, recent: &RecentIds) -> Result<Sealed, BatcherError> {
+    in_order(range.name, range.last, records)?;
+    let name = range.name;
     let raw: Vec<(Offset, &[u8])> = records.iter().map(|record| (record.offset, record.payload.as_ref())).collect();
     let lost = lost(range.name.first, range.last, records, if local { LOST } else { NOT_A_RECORD });
-    seal_records(range, &raw, lost, Some(recent.set()))
+    seal_records(range, &raw, lost, Some(recent.set())).map_err(|source| BatcherError::Encode { name, source })
+}
+
+/// Whether offsets ascend within the range. If they did not, a record would be sealed twice or under another one's offset, and nothing else
+/// would tell.
+fn in_order(name: BatchName, last: Offset, records: &[Record]) -> Result<(), BatcherError> {
+    let mut least = name.first;
+    for Record { offset, .. } in records {
+        if *offset < least || *offset > last {
+            return Err(BatcherError::Disorder { name, offset: *offset, least });
+        }
+        least = offset.next();
+    }
+    Ok(())
 }
 
 /// A dead letter for every offset of the range that has no record.
@@ -42,7 +57,25 @@ pub(crate) fn contents(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, 
 
 #[cfg(test)]
 mod tests {
+    use nocturne_wire::{Partition, Topic};
+
     use super::*;
+
+    #[test]
+    fn only_offsets_that_ascend_within_the_range_are_sealed() {
+        let name = BatchName { topic: Topic::Interactions, partition: Partition(0), first: Offset(3) };
+        let records =
+            |offsets: &[u64]| offsets.iter().map(|n| Record { offset: Offset(*n), payload: Bytes::new() }).collect::<Vec<_>>();
+        for good in [&[][..], &[3], &[3, 4, 5], &[4, 7], &[7]] {
+            assert!(in_order(name, Offset(7), &records(good)).is_ok(), "{good:?}");
+        }
+        for (bad, found) in [(&[2, 3][..], (2, 3)), (&[3, 3], (3, 4)), (&[3, 5, 4], (4, 6)), (&[3, 8], (8, 4))] {
+            match in_order(name, Offset(7), &records(bad)) {
+                Err(BatcherError::Disorder { offset, least, .. }) => assert_eq!((offset.0, least.0), found, "{bad:?}"),
+                other => panic!("{bad:?}: {other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn every_offset_without_a_record_becomes_a_dead_letter() {

@@ -63,6 +63,8 @@ impl PartitionStatus {
 pub struct BatcherStatus {
     /// The partitions.
     pub partitions: BTreeMap<(Topic, Partition), PartitionStatus>,
+    /// Why nothing is sealed any more, although nobody asked to stop.
+    pub ended: Option<String>,
 }
 
 impl BatcherStatus {

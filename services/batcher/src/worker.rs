@@ -52,7 +52,7 @@ pub(crate) struct Worker<S> {
 
 /// What was read and is not sealed.
 pub(crate) struct Read {
-    records: Arc<Vec<Record>>,
+    pub(crate) records: Arc<Vec<Record>>,
     /// When the worker started; decisions count time from here.
     epoch: Instant,
     first_at: Duration,
@@ -125,12 +125,24 @@ impl<S: Store> Worker<S> {
         let (topic, partition) = (self.topic, self.partition);
         let text = chain(&error);
         tracing::error!(%topic, %partition, failures, error = text, "sealing failed; the records stay in the log");
+        if self.lost || error.is_about_records() {
+            self.let_go();
+        }
         let error = Arc::new(error);
         for flush in self.read.pending.drain(..) {
             // Whoever asked may have gone; the next flush asks again.
             flush.done.send(Err(error.clone())).ok();
         }
         self.change_status(|status| status.error = Some(text));
+    }
+
+    /// Forgets what was read, and where the partition stands. What waits for a partition that cannot go on would take the others' room.
+    fn let_go(&mut self) {
+        self.lost = true;
+        self.read.records = Arc::default();
+        self.read.times = None;
+        self.share.set(0);
+        self.intake.rest();
     }
 
     async fn step(&mut self, shutdown: &Shutdown) -> Result<(), BatcherError> {
@@ -291,9 +303,7 @@ impl<S: Store> Worker<S> {
         let (records, recent) = (self.read.records.clone(), self.recent.clone());
         let what = || format!("{} partition {}", self.topic, self.partition);
         let prepared = self.encoders.run(move || prepare::prepare(range, &records, local, &recent)).await;
-        prepared
-            .map_err(|why| BatcherError::Panicked { what: what(), why })?
-            .map_err(|source| BatcherError::Encode { name, source })
+        prepared.map_err(|why| BatcherError::Panicked { what: what(), why })?
     }
 
     /// Goes after every batch that is there: another writer was first, or this one's success was not heard of.

@@ -7,8 +7,8 @@ use std::{sync::OnceLock, time::Duration};
 use jiff::Timestamp;
 use nocturne_batcher::{Batcher, BatcherHandle};
 use nocturne_bus::{
-    Assignment, Finding, Group, KafkaSettings, Mechanism, Protocol, Publisher, SecuritySettings, Spool, SpoolSettings,
-    create_topics, delete_topics, examine_kafka,
+    Assignment, Change, Finding, Group, Intake, KafkaSettings, Mechanism, Protocol, Publisher, SecuritySettings, Spool,
+    SpoolSettings, create_topics, delete_topics, examine_kafka,
 };
 use nocturne_faults::{Oracle, encoded, interaction, kafka_settings, sealing};
 use nocturne_kit::Shutdown;
@@ -46,6 +46,13 @@ impl Running {
     async fn stop(self) {
         self.shutdown.request();
         tokio::time::timeout(LONG, self.task).await.expect("stops in time").expect("no panic");
+    }
+
+    /// Waits until so many partitions are this batcher's.
+    async fn has_partitions(&self, count: usize) {
+        let mut status = self.handle.status();
+        let assigned = status.wait_for(|status| status.partitions.len() == count);
+        drop(tokio::time::timeout(LONG, assigned).await.expect("in time").expect("alive"));
     }
 
     /// Waits until a partition's status holds this error.
@@ -301,6 +308,127 @@ print(len(seen), all(placed), len(placed))
     sending.spool.close().await;
     let verdict = checked(&oracle, &lake).await;
     assert_eq!((verdict.rows, verdict.duplicates_dropped), (50, 50));
+}
+
+/// Partitions of interactions, in their order, as the group gives them to its only member.
+async fn assigned(group: &mut Group) -> Vec<Intake> {
+    let change = tokio::time::timeout(LONG, group.next()).await.expect("in time").expect("a member");
+    let Some(Change::Assigned(mut intakes)) = change else { panic!("{change:?}") };
+    intakes.retain(|intake| intake.topic() == Topic::Interactions);
+    intakes.sort_by_key(Intake::partition);
+    intakes
+}
+
+/// Reads a partition to its end; every offset has a record.
+async fn read_whole(intake: &mut Intake) {
+    let end = intake.range().await.expect("there").end;
+    let reading = async {
+        while intake.next() < end {
+            let before = intake.next();
+            intake.wait(LONG).await;
+            let offsets: Vec<_> = intake.poll(100, 1 << 20).await.expect("read").iter().map(|record| record.offset).collect();
+            assert_eq!(offsets, (before.0..intake.next().0).map(Offset).collect::<Vec<_>>());
+        }
+    };
+    tokio::time::timeout(LONG, reading).await.expect("nothing holds it up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_nobody_reads_does_not_hold_up_the_others() {
+    let kafka = or_skip!(kafka());
+    let mut settings = kafka_settings(&kafka.brokers(), "unread");
+    settings.create.interactions = 3;
+    settings.consumer.prefetch_bytes = 256 << 10;
+    create_topics(&settings).await.expect("made");
+    let mut oracle = Oracle::default();
+    let sending = Sending::open(&settings);
+    let publisher = sending.spool.publisher();
+    for n in 0..3000 {
+        let (key, payload) = encoded(&interaction("u", n, 4 << 10));
+        publisher.publish_acked(Topic::Interactions, &key, payload.into()).expect("room").await.expect("kept");
+    }
+    publish(&publisher, &mut oracle, "v", 0..100).await;
+    sending.delivered(3100).await;
+    let mut group = Group::join(&settings).expect("joins");
+    let mut intakes = assigned(&mut group).await;
+    // All want records at once, and the first takes none.
+    intakes.iter_mut().for_each(|intake| intake.seek(Offset(0)));
+    for intake in &mut intakes[1..] {
+        read_whole(intake).await;
+    }
+    // Nothing of what was thrown away meanwhile is missing.
+    read_whole(&mut intakes[0]).await;
+    let ends: u64 = intakes.iter().map(|intake| intake.next().0).sum();
+    assert_eq!(ends, 3100);
+    // What rests gives its room, and goes on where it is told to.
+    intakes[0].seek(Offset(0));
+    intakes[0].wait(LONG).await;
+    intakes[0].rest();
+    assert!(!intakes[0].wait(Duration::from_secs(1)).await, "nothing is read ahead");
+    intakes[0].seek(Offset(7));
+    read_whole(&mut intakes[0]).await;
+    group.leave();
+    sending.spool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_ends_with_a_transaction_is_sealed_to_its_end() {
+    let (kafka, python) = (or_skip!(kafka()), or_skip!(Python::install()));
+    let mut settings = kafka_settings(&kafka.brokers(), "transactions");
+    settings.create.interactions = 1;
+    create_topics(&settings).await.expect("made");
+    let program = r#"
+import sys
+from confluent_kafka import Producer
+brokers, topic = sys.argv[1:3]
+producer = Producer({"bootstrap.servers": brokers, "transactional.id": "foreign"})
+producer.init_transactions(30)
+for count, keep in zip(sys.argv[3::2], sys.argv[4::2]):
+    producer.begin_transaction()
+    for n in range(int(count)):
+        producer.produce(topic, b"not a record", partition=0)
+    producer.flush(30)
+    producer.commit_transaction(30) if keep == "keep" else producer.abort_transaction(30)
+"#;
+    let (brokers, topic) = (settings.brokers.as_str(), settings.topics.interactions.as_str());
+    // Ten records and a marker; five that are taken back, and a marker.
+    python.run(program, &[brokers, topic, "10", "keep", "5", "take back"]).expect("runs");
+    let lake = Lake::memory();
+    let batcher = Running::start(&settings, &lake).await;
+    batcher.has_partitions(2).await;
+    let flushed = async || tokio::time::timeout(LONG, batcher.handle.flush()).await.expect("in time").expect("sealed");
+    let key = (Topic::Interactions, Partition(0));
+    assert_eq!(flushed().await[&key], Offset(17));
+    python.run(program, &[brokers, topic, "3", "keep", "1", "keep", "2", "take back"]).expect("runs");
+    assert_eq!(flushed().await[&key], Offset(17 + 4 + 2 + 3));
+    batcher.stop().await;
+    // Each offset is accounted for: what is no record is a letter without bytes.
+    let verdict = checked(&Oracle::default(), &lake).await;
+    assert_eq!((verdict.rows, verdict.dead), (0, 26));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batcher_whose_place_another_one_took_ends_with_an_error() {
+    let kafka = or_skip!(kafka());
+    let mut settings = kafka_settings(&kafka.brokers(), "fenced");
+    settings.consumer.instance = Some("one-of-a-kind".to_owned());
+    create_topics(&settings).await.expect("made");
+    let lake = Lake::memory();
+    let batcher = Batcher::open(sealing(), Group::join(&settings).expect("joins"), &lake, "first").await.expect("opens");
+    let handle = batcher.handle();
+    let first = tokio::spawn(batcher.run(Shutdown::new()));
+    let mut status = handle.status();
+    let joined = tokio::time::timeout(LONG, status.wait_for(|status| status.partitions.len() == 5)).await;
+    drop(joined.expect("in time").expect("alive"));
+    let second = Running::start(&settings, &lake).await;
+    let ended =
+        tokio::time::timeout(LONG, first).await.expect("ends in time").expect("no panic").expect_err("nobody asked for it");
+    let told = nocturne_kit::telemetry::chain(&ended);
+    assert!(told.contains("cannot go on"), "{told}");
+    assert!(status.borrow().ended.as_ref().is_some_and(|ended| *ended == told));
+    assert!(handle.flush().await.is_err(), "nobody is there who seals");
+    second.has_partitions(5).await;
+    second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use rdkafka::{
     error::{KafkaError as NativeError, RDKafkaErrorCode},
 };
 
-use super::{KafkaError, KafkaSettings, client::Plain, group, topic_id};
+use super::{KafkaError, KafkaSettings, client::Plain, consumer, topic_id};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const MILLISECONDS_A_DAY: u64 = 24 * 60 * 60 * 1000;
@@ -42,7 +42,7 @@ pub struct TopicState {
 /// When the brokers do not answer, or there is no such topic.
 pub fn inspect_topic(settings: &KafkaSettings, topic: Topic) -> Result<TopicState, KafkaError> {
     let name = settings.topics.of(topic);
-    let consumer = group::consumer(settings)?;
+    let consumer = consumer::make(settings)?;
     let failed = |error| settings.failed(format!("looking at topic `{name}`"), error);
     let id = topic_id::fetch(consumer.client(), name, TIMEOUT).map_err(failed)?;
     let id = id.ok_or_else(|| KafkaError::NoTopic { name: name.to_owned(), brokers: settings.brokers.clone() })?;

@@ -7,7 +7,7 @@ use std::{
 
 use rdkafka::{ClientConfig, ClientContext, client::OAuthToken, config::RDKafkaLogLevel};
 
-use super::{KafkaSettings, settings::Mechanism, token};
+use super::{KafkaSettings, guarded, settings::Mechanism, token};
 
 /// Environment variable that holds the password.
 pub const PASSWORD_VARIABLE: &str = "NOCTURNE_KAFKA_PASSWORD";
@@ -60,14 +60,47 @@ pub enum KafkaError {
     /// The system did not start a thread.
     #[error("starting a thread for Kafka")]
     Thread(#[source] std::io::Error),
+    /// A property is set that is not for choice.
+    #[error("the Kafka settings: `{table}` sets `{key}`, which is not for choice: {why}; leave it out")]
+    Guarded {
+        /// The table of the settings.
+        table: &'static str,
+        /// The property.
+        key: &'static str,
+        /// What stands on it.
+        why: &'static str,
+    },
+    /// The group was left, and nothing can be asked any more.
+    #[error("this process has left the consumer group on the Kafka brokers {brokers}")]
+    Left {
+        /// The brokers.
+        brokers: String,
+    },
+    /// The consumer cannot go on, and says so itself.
+    #[error("the consumer of the Kafka brokers {brokers} cannot go on: {reason}")]
+    Fatal {
+        /// The brokers.
+        brokers: String,
+        /// What librdkafka says.
+        reason: String,
+    },
+    /// The thread that polls ended without having been asked to; a defect.
+    #[error("reading from the Kafka brokers {brokers} ended unexpectedly: {why}")]
+    Ended {
+        /// The brokers.
+        brokers: String,
+        /// What the panic said.
+        why: String,
+    },
 }
 
 impl KafkaSettings {
     /// The native configuration of any client.
     ///
     /// # Errors
-    /// When the settings contradict themselves, or a file cannot be read.
+    /// When the settings contradict themselves or set what is not for choice, or a file cannot be read.
     pub(crate) fn client(&self) -> Result<ClientConfig, KafkaError> {
+        guarded::check(self)?;
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)

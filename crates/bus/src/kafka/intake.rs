@@ -2,7 +2,7 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{Arc, Weak, mpsc},
     time::Duration,
 };
 
@@ -11,7 +11,9 @@ use rdkafka::consumer::Consumer as _;
 
 use super::{
     KafkaError, KafkaSettings,
-    group::{Buffer, Command, Consumer, Key},
+    buffer::{Buffer, Key},
+    consumer::Consumer,
+    group::Command,
     topic_id,
 };
 
@@ -19,9 +21,10 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Offsets here are Kafka's own.
 pub(crate) struct KafkaIntake {
-    pub(crate) settings: Arc<KafkaSettings>,
-    pub(crate) consumer: Arc<Consumer>,
-    pub(crate) commands: mpsc::Sender<Command>,
+    settings: Arc<KafkaSettings>,
+    /// The poll thread's: closing it blocks, and must not happen where a reader is dropped.
+    consumer: Weak<Consumer>,
+    commands: mpsc::Sender<Command>,
     pub(crate) buffer: Arc<Buffer>,
     pub(crate) next: i64,
 }
@@ -35,7 +38,7 @@ impl std::fmt::Debug for KafkaIntake {
 impl KafkaIntake {
     pub(crate) fn new(
         settings: Arc<KafkaSettings>,
-        consumer: Arc<Consumer>,
+        consumer: Weak<Consumer>,
         commands: mpsc::Sender<Command>,
         buffer: Arc<Buffer>,
     ) -> Self {
@@ -44,9 +47,15 @@ impl KafkaIntake {
 
     pub(crate) fn seek(&mut self, to: i64) {
         self.next = to;
-        self.buffer.reset();
-        // The poll thread is gone only when the process stops.
-        self.commands.send(Command::Seek(self.buffer.clone(), to)).ok();
+        let generation = self.buffer.reset();
+        // The poll thread is gone only when the buffer is closed.
+        self.commands.send(Command::Seek(self.buffer.clone(), generation, to)).ok();
+    }
+
+    /// Lets go of what waits, until the next seek.
+    pub(crate) fn rest(&self) {
+        let generation = self.buffer.reset();
+        self.commands.send(Command::Rest(self.buffer.clone(), generation)).ok();
     }
 
     pub(crate) fn commit(&self, before: i64) {
@@ -55,23 +64,16 @@ impl KafkaIntake {
 
     /// The partition's end as far as it is known.
     pub(crate) fn end(&self) -> i64 {
-        self.buffer.end.load(Ordering::Relaxed).max(self.next)
+        self.buffer.end().max(self.next)
     }
 
     pub(crate) async fn wait(&self, timeout: Duration) -> bool {
-        let news = async {
-            while !self.buffer.has_news() {
-                self.buffer.ready.notified().await;
-            }
-        };
-        tokio::time::timeout(timeout, news).await.is_ok()
+        tokio::time::timeout(timeout, self.buffer.news(self.next)).await.is_ok()
     }
 
     pub(crate) fn take(&mut self, max_records: usize, max_bytes: u64) -> Vec<(i64, Bytes)> {
-        let records = self.buffer.take(max_records, max_bytes);
-        if let Some((last, _)) = records.last() {
-            self.next = last + 1;
-        }
+        let (records, next) = self.buffer.take(max_records, max_bytes);
+        self.next = next.unwrap_or(self.next);
         records
     }
 
@@ -80,7 +82,7 @@ impl KafkaIntake {
         let range = self
             .ask("asking for the range of", |consumer, name, partition| consumer.fetch_watermarks(name, partition, ASK_TIMEOUT))
             .await?;
-        self.buffer.end.fetch_max(range.1, Ordering::Relaxed);
+        self.buffer.end_is_at_least(range.1);
         Ok(range.0..range.1)
     }
 
@@ -106,8 +108,14 @@ impl KafkaIntake {
     ) -> Result<T, KafkaError> {
         let (consumer, name, partition) = (self.consumer.clone(), self.name().to_owned(), self.key().1.0 as i32);
         let what = format!("{doing} topic `{name}` partition {partition}");
-        match tokio::task::spawn_blocking(move || ask(&consumer, &name, partition)).await {
-            Ok(answer) => answer.map_err(|source| self.settings.failed(what, source)),
+        let asked = tokio::task::spawn_blocking(move || {
+            // The poll thread waits for a question that is under way, and not for further ones.
+            let consumer = consumer.upgrade().filter(|consumer| !consumer.context().has_left())?;
+            Some(ask(&consumer, &name, partition))
+        });
+        match asked.await {
+            Ok(Some(answer)) => answer.map_err(|source| self.settings.failed(what, source)),
+            Ok(None) => Err(KafkaError::Left { brokers: self.settings.brokers.clone() }),
             Err(panic) => Err(KafkaError::Settings(format!("{what} ended unexpectedly: {panic}"))),
         }
     }

@@ -1,4 +1,5 @@
-//! Settings of the Kafka transport. What is not here is set by `properties`, which go to librdkafka as they are and win over everything.
+//! Settings of the Kafka transport. What is not here is set by `properties`, which go to librdkafka as they are and win over everything; those that
+//! the guarantees stand on are refused there.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -232,7 +233,7 @@ pub struct ConsumerSettings {
     pub instance: Option<String>,
     /// How the group divides partitions.
     pub assignment: Assignment,
-    /// Most bytes that wait for the batcher's workers; as many again may wait inside librdkafka.
+    /// Most bytes that wait for the batcher's workers, in equal shares when one of them does not get on; as many again may wait inside librdkafka.
     pub prefetch_bytes: u64,
     /// Milliseconds without a sign of life after which partitions go to others.
     pub session_timeout_milliseconds: u64,

@@ -6,9 +6,10 @@ use std::sync::{
 };
 
 use bytes::Bytes;
+use nocturne_bus::Record;
 use nocturne_kit::Shutdown;
 use nocturne_lake::LakeError;
-use nocturne_wire::{BatchName, Partition, batch::BatchFooter, epoch::Epoch, path};
+use nocturne_wire::{BatchName, Offset, Partition, batch::BatchFooter, epoch::Epoch, path};
 use tokio::sync::Notify;
 
 use super::*;
@@ -151,6 +152,30 @@ async fn an_error_at_any_point_is_told_to_the_flush_and_cured_by_the_next_attemp
         assert_eq!(sorted(ids), sealed_ids(&lake).await, "{point:?}");
         assert!(audited(&lake).await.clean());
     }
+}
+
+#[tokio::test]
+async fn records_that_came_out_of_order_are_not_sealed_but_read_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (log, lake) = (open_log(dir.path(), 1), Lake::memory());
+    let ids = publish(&log, 0..9).await;
+    let sound = Faulty::new(&lake, Point::BeforeAnything, Kind::Error, 0);
+    let mut workers = Workers::open(settings(), Group::local(&log), sound, "test").await.expect("opens");
+    let worker = workers.ready.iter_mut().find(|worker| worker.topic == Topic::Interactions).expect("a worker");
+    // What a seek that was overtaken could leave behind: a record that is read once more after it.
+    let payload = avro::encode_interaction(&interaction(4)).into();
+    worker.read.records = Arc::new(vec![Record { offset: Offset(4), payload }]);
+    let (handle, shutdown) = (workers.handle.clone(), Shutdown::new());
+    let stop = shutdown.clone();
+    let task = tokio::spawn(async move { workers.run(stop).await.expect("ends well") });
+    let refused = in_time(handle.flush()).await.expect_err("one record is there twice");
+    assert!(matches!(&refused, FlushError::Failed { source, .. } if source.is_about_records()), "{refused:?}");
+    in_time(handle.flush()).await.expect("sealed");
+    shutdown.request();
+    in_time(task).await.expect("no panic");
+    assert_eq!(sorted(ids), sealed_ids(&lake).await);
+    let report = audited(&lake).await;
+    assert!(report.clean() && report.partitions[0].dead == 0, "{:?}", report.faults);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -53,6 +53,8 @@ fn batcher_metrics(page: &mut String, status: &BatcherStatus) {
         ("batcher_batch_bytes_total", "counter", "Bytes of sealed batches.", |p| p.batch_bytes),
         ("batcher_failing", "gauge", "Whether the last attempt failed.", |p| u64::from(p.error.is_some())),
     ];
+    head(page, "batcher_ended", "gauge", "Whether nothing is sealed any more, although nobody asked to stop.");
+    let _ = writeln!(page, "nocturne_batcher_ended {}", u64::from(status.ended.is_some()));
     let spent = status.spent();
     for (stage, seconds) in [("read", spent.read), ("decode", spent.decode), ("encode", spent.encode), ("put", spent.put)] {
         let name = format!("batcher_{stage}_seconds_total");
