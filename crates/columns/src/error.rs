@@ -38,7 +38,7 @@ pub enum ColumnsError {
         reason: String,
     },
     /// A query ran out of the memory that it was given and could not spill.
-    #[error("curation needs more than {memory_bytes} bytes of memory; give the night more, or plan fewer batches")]
+    #[error("the query needs more than {memory_bytes} bytes of memory; give it more, or less to read")]
     OutOfMemory {
         /// The limit.
         memory_bytes: usize,
@@ -47,7 +47,7 @@ pub enum ColumnsError {
         source: Source,
     },
     /// A query failed.
-    #[error("a query over the planned rows failed")]
+    #[error("the query failed")]
     Query {
         /// The engine's own words.
         #[source]

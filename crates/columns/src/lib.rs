@@ -4,6 +4,7 @@
 //! datafusion, so that one version of them serves the whole tree; a [`RecordBatch`] passes through other crates unopened.
 //!
 //! * [`decode()`]: Avro records → Arrow rows and dead letters, duplicates dropped.
+//! * [`resolve`]: records of other releases → records of this one.
 //! * [`seal_records`]: both in one, slice by slice: what a batcher does.
 //! * [`seal()`], [`open_batch`]: rows ⇄ one sealed Parquet object with a [`nocturne_wire::batch::BatchFooter`].
 //! * [`merge()`]: small batches → one large sorted one, without what is erased.
@@ -20,6 +21,7 @@ mod decode;
 mod engine;
 mod erased;
 mod error;
+mod foreign;
 mod late;
 mod merge;
 mod metrics;
@@ -40,6 +42,7 @@ pub use decode::{Decoded, IdHash, decode, feedback_from_avro, interactions_from_
 pub use engine::Resources;
 pub use erased::Erased;
 pub use error::ColumnsError;
+pub use foreign::{Resolved, Schemas, resolve};
 pub use late::{take_rows, unmatched};
 pub use merge::{Input, Merged, follows, merge};
 pub use metrics::{MetricRow, read_metrics, write_metrics};

@@ -4,7 +4,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow::{array::RecordBatch, json::ArrayWriter, util::display::ArrayFormatter, util::display::FormatOptions};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+    json::ArrayWriter,
+    util::display::ArrayFormatter,
+    util::display::FormatOptions,
+};
 use datafusion::{
     catalog::TableProvider,
     dataframe::DataFrame,
@@ -14,9 +20,10 @@ use datafusion::{
     },
     error::DataFusionError,
     execution::object_store::ObjectStoreUrl,
+    functions::expr_fn::coalesce,
     logical_expr::lit,
     object_store::ObjectStore,
-    prelude::SessionContext,
+    prelude::{SessionContext, ident},
 };
 use futures::TryStreamExt as _;
 use nocturne_wire::{Partition, Topic};
@@ -94,11 +101,19 @@ async fn register(context: &SessionContext, objects: &Objects) -> Result<(), Dat
 fn union<'a>(
     context: &SessionContext,
     partitions: impl Iterator<Item = (&'a (Topic, Partition), &'a Vec<String>)>,
-    schema: arrow::datatypes::SchemaRef,
+    schema: SchemaRef,
     with_topic: bool,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    // Batches of earlier releases lack columns, which are read as nulls then.
+    let nullable = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    let schema = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
     let column = |frame: DataFrame, topic: Topic, partition: u32| {
-        let frame = frame.with_column("partition", lit(partition))?;
+        let mut frame = frame.with_column("partition", lit(partition))?;
+        for name in schema.fields().iter().map(|field| field.name()) {
+            if let Some(value) = schema::default(topic, name).filter(|_| !with_topic) {
+                frame = frame.with_column(name, coalesce(vec![ident(name), lit(value)]))?;
+            }
+        }
         if with_topic { frame.with_column("topic", lit(topic.as_str())) } else { Ok(frame) }
     };
     let empty = datafusion::datasource::empty::EmptyTable::new(schema.clone());

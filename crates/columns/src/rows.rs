@@ -157,6 +157,7 @@ pub fn interactions(batch: &RecordBatch) -> Result<Vec<Interaction>> {
     let redactions = columns.get::<Int64Array>("redactions")?;
     let origins = columns.symbols("origin")?;
     let truncated = columns.get::<BooleanArray>("truncated")?;
+    let channel = columns.get::<StringArray>("channel")?;
     let record = |row| {
         Ok(Interaction {
             id: id(ids, row, InteractionId::parse)?,
@@ -179,6 +180,7 @@ pub fn interactions(batch: &RecordBatch) -> Result<Vec<Interaction>> {
             redactions: number(redactions, row)?,
             origin: symbol(&origins, row)?,
             truncated: truncated.value(row),
+            channel: channel.value(row).to_owned(),
         })
     };
     (0..batch.num_rows()).map(record).collect()

@@ -10,7 +10,7 @@ use arrow_avro::{
     reader::{Decoder, ReaderBuilder},
     schema::{AvroSchema, Fingerprint, SchemaStore},
 };
-use nocturne_wire::{Topic, avro};
+use nocturne_wire::{Topic, avro, ledger::PRODUCTION};
 
 use crate::{ColumnsError, Result};
 
@@ -29,6 +29,14 @@ pub(crate) fn decoder(topic: Topic, rows: usize) -> Result<Decoder> {
             .build_decoder()
     });
     built.map_err(ColumnsError::build("Avro decoder"))
+}
+
+/// What a column holds in rows of releases that did not write it; the same as in the Avro schema.
+pub(crate) fn default(topic: Topic, column: &str) -> Option<&'static str> {
+    match (topic, column) {
+        (Topic::Interactions, "channel") => Some(PRODUCTION),
+        _ => None,
+    }
 }
 
 /// The schema of a topic's rows.

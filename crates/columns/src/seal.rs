@@ -2,12 +2,14 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use arrow::{
-    array::{UInt32Array, UInt64Array},
+    array::{ArrayRef, StringArray, UInt32Array, UInt64Array},
     compute::take_record_batch,
+    datatypes::FieldRef,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -283,14 +285,6 @@ fn read(bytes: &Bytes) -> Result<(BatchFooter, RecordBatch)> {
     let opened = parquet_file::open(WHAT, bytes)?;
     let footer = footer_of(WHAT, &opened)?;
     let topic = footer.name.topic;
-    if footer.schema_fingerprint != avro::fingerprint_hex(topic) {
-        let reason = format!(
-            "it was sealed with schema {}, this release reads {}",
-            footer.schema_fingerprint,
-            avro::fingerprint_hex(topic)
-        );
-        return Err(ColumnsError::damaged(WHAT, reason));
-    }
     let rows = parquet_file::rows(WHAT, bytes, opened)?;
     if rows.num_rows() as u64 != footer.rows {
         return Err(ColumnsError::damaged(WHAT, format!("its footer says {} rows, it has {}", footer.rows, rows.num_rows())));
@@ -298,8 +292,17 @@ fn read(bytes: &Bytes) -> Result<(BatchFooter, RecordBatch)> {
     Ok((footer, adapt(topic, rows)?))
 }
 
-/// A file's rows as rows of their topic.
+/// A file's rows as rows of this release: columns that an earlier release did not write have their defaults, those that only a later one knows are left out.
 pub(crate) fn adapt(topic: Topic, rows: RecordBatch) -> Result<RecordBatch> {
-    rows.with_schema(schema::of(topic)?)
+    let schema = schema::of(topic)?;
+    let column = |field: &FieldRef| match (rows.column_by_name(field.name()), schema::default(topic, field.name())) {
+        (Some(column), _) => Ok(column.clone()),
+        (None, Some(value)) => {
+            Ok(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows.num_rows()))) as ArrayRef)
+        }
+        (None, None) => Err(ColumnsError::damaged(WHAT, format!("it has no column `{}`", field.name()))),
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    RecordBatch::try_new(schema.clone(), columns)
         .map_err(|error| ColumnsError::unreadable(WHAT, format!("its columns are not those of {topic}"), error))
 }

@@ -1,4 +1,5 @@
 mod audits;
+mod evolution;
 mod faults;
 mod late;
 mod queries;
@@ -43,6 +44,7 @@ pub(crate) fn said(subject: &str, seconds: i64, text: &str) -> Interaction {
         redactions: 0,
         origin: Origin::Human,
         truncated: false,
+        channel: "production".to_owned(),
     }
 }
 

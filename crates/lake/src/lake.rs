@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use nocturne_wire::{id::NightId, path, plan::NightPlan};
+use nocturne_wire::{Topic, avro, id::NightId, path, plan::NightPlan};
 use object_store::{
     ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, local::LocalFileSystem, memory::InMemory,
     path::Path as StorePath,
@@ -154,6 +154,34 @@ impl Lake {
     /// Nights.
     pub fn nights(&self) -> Nights {
         Nights::new(self.clone())
+    }
+
+    /// Publishes the schemas that this release writes with, so that earlier releases can read its records.
+    ///
+    /// # Errors
+    /// As [`Lake::create_or_same`].
+    pub async fn publish_schemas(&self) -> Result<()> {
+        for topic in Topic::ALL {
+            let text = Bytes::from_static(avro::schema(topic).as_bytes());
+            match self.create(&path::schema(avro::fingerprint(topic)), text).await {
+                // A release may change words in a schema that do not change its fingerprint.
+                Err(error) if !error.is_already_exists() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of a published schema; `None` when nobody published it.
+    ///
+    /// # Errors
+    /// When the lake cannot be read.
+    pub async fn schema_text(&self, fingerprint: u64) -> Result<Option<Bytes>> {
+        match self.get(&path::schema(fingerprint)).await {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Creates an object: all of it, durably, or nothing.

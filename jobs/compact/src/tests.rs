@@ -53,6 +53,7 @@ fn said(number: u64) -> Interaction {
         redactions: 0,
         origin: Origin::Human,
         truncated: false,
+        channel: "production".to_owned(),
     }
 }
 

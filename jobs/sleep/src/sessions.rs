@@ -132,6 +132,7 @@ mod tests {
                 redactions: 0,
                 origin: Origin::Human,
                 truncated: false,
+                channel: "production".to_owned(),
             },
             kept: true,
             reason: None,

@@ -21,12 +21,16 @@ use jiff::Timestamp;
 use self::binary::{Reader, Writer};
 use crate::{batch::Topic, id::IdError};
 
+/// The first version of [`INTERACTION_SCHEMA`], without the channel.
+const INTERACTION_SCHEMA_V1: &str = include_str!("../avro/interaction.v1.avsc");
+
 /// Avro schema of [`crate::Interaction`].
 pub const INTERACTION_SCHEMA: &str = include_str!("../avro/interaction.avsc");
 /// Avro schema of [`crate::Feedback`].
 pub const FEEDBACK_SCHEMA: &str = include_str!("../avro/feedback.avsc");
 
-const INTERACTION_FINGERPRINT: u64 = 0xd915_15bc_a988_d08b;
+const INTERACTION_FINGERPRINT: u64 = 0xe89f_4556_a183_14ff;
+const INTERACTION_FINGERPRINT_V1: u64 = 0xd915_15bc_a988_d08b;
 const FEEDBACK_FINGERPRINT: u64 = 0x8f86_f97f_0341_9c16;
 
 const MAGIC: [u8; 2] = [0xc3, 0x01];
@@ -84,6 +88,26 @@ pub const fn fingerprint(topic: Topic) -> u64 {
     }
 }
 
+/// The fingerprints and the schemas of a topic that this release knows, its own first and then those of earlier releases.
+pub fn known(topic: Topic) -> impl Iterator<Item = (u64, &'static str)> {
+    let earlier: &[(u64, &str)] = match topic {
+        Topic::Interactions => &[(INTERACTION_FINGERPRINT_V1, INTERACTION_SCHEMA_V1)],
+        Topic::Feedback => &[],
+    };
+    std::iter::once((fingerprint(topic), schema(topic))).chain(earlier.iter().copied())
+}
+
+/// The fingerprint that a record in single-object encoding begins with; `None` when it begins like something else.
+pub fn peek_fingerprint(bytes: &[u8]) -> Option<u64> {
+    let (magic, print) = bytes.get(..HEADER_BYTES)?.split_at(MAGIC.len());
+    (magic == MAGIC).then(|| print.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+}
+
+/// A record of single-object encoding, from the fingerprint of its schema and its datum.
+pub fn single_object(fingerprint: u64, datum: &[u8]) -> Vec<u8> {
+    [&MAGIC[..], &fingerprint.to_le_bytes(), datum].concat()
+}
+
 /// [`fingerprint`] as 16 hexadecimal digits, as batches carry it.
 pub fn fingerprint_hex(topic: Topic) -> String {
     format!("{:016x}", fingerprint(topic))
@@ -97,12 +121,8 @@ fn begin(topic: Topic, capacity: usize) -> Writer {
 }
 
 fn open(topic: Topic, bytes: &[u8]) -> Result<Reader<'_>, DecodeError> {
-    let (header, datum) = bytes.split_at_checked(HEADER_BYTES).ok_or(DecodeError::NotSingleObject)?;
-    let (magic, print) = header.split_at(MAGIC.len());
-    if magic != MAGIC {
-        return Err(DecodeError::NotSingleObject);
-    }
-    let found = print.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte));
+    let found = peek_fingerprint(bytes).ok_or(DecodeError::NotSingleObject)?;
+    let datum = &bytes[HEADER_BYTES..];
     let expected = fingerprint(topic);
     if found != expected {
         return Err(DecodeError::UnknownSchema { found, expected });

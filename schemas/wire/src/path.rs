@@ -173,6 +173,14 @@ pub fn erasure(sequence: u64) -> String {
     format!("{ERASURES}/{sequence:020}.json")
 }
 
+/// The folder of the schemas that writers write with.
+pub const SCHEMAS: &str = "schemas";
+
+/// An Avro schema, under its fingerprint.
+pub fn schema(fingerprint: u64) -> String {
+    format!("{SCHEMAS}/{fingerprint:016x}.avsc")
+}
+
 /// The folder of all ledgers.
 pub const LEDGERS: &str = "ledger";
 

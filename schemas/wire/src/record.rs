@@ -117,6 +117,13 @@ pub struct Interaction {
     pub origin: Origin,
     /// Whether a text was cut at the payload limit.
     pub truncated: bool,
+    /// The channel whose generation answered; since version 2 of the schema.
+    #[serde(default = "production")]
+    pub channel: String,
+}
+
+fn production() -> String {
+    crate::ledger::PRODUCTION.to_owned()
 }
 
 /// A later verdict on one interaction.

@@ -26,6 +26,7 @@ mod handle;
 mod position;
 mod prepare;
 mod recent;
+mod schemas;
 mod settings;
 mod status;
 mod store;

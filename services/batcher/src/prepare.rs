@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nocturne_bus::Record;
-use nocturne_columns::{ColumnsError, DeadLetter, IdHash, Range, Sealed, open_ids, seal_records};
+use nocturne_columns::{ColumnsError, DeadLetter, IdHash, Range, Schemas, Sealed, open_ids, resolve, seal_records};
 use nocturne_wire::{BatchName, Offset, batch::BatchFooter};
 
 use crate::{BatcherError, recent::RecentIds};
@@ -14,12 +14,20 @@ const LOST: &str = "the log lost the record: its segment was damaged";
 const NOT_A_RECORD: &str = "Kafka has no record at this offset: it is a transaction's marker, or was compacted away";
 
 /// Decodes, drops duplicates and encodes. `local` says whether the records come from this process's own log.
-pub(crate) fn prepare(range: Range, records: &[Record], local: bool, recent: &RecentIds) -> Result<Sealed, BatcherError> {
+pub(crate) fn prepare(
+    range: Range,
+    records: &[Record],
+    local: bool,
+    recent: &RecentIds,
+    schemas: &Schemas,
+) -> Result<Sealed, BatcherError> {
     in_order(range.name, range.last, records)?;
     let name = range.name;
-    let raw: Vec<(Offset, &[u8])> = records.iter().map(|record| (record.offset, record.payload.as_ref())).collect();
-    let lost = lost(range.name.first, range.last, records, if local { LOST } else { NOT_A_RECORD });
-    seal_records(range, &raw, lost, Some(recent.set())).map_err(|source| BatcherError::Encode { name, source })
+    let resolved = resolve(name.topic, schemas, records.iter().map(|record| (record.offset, record.payload.as_ref())));
+    let raw: Vec<(Offset, &[u8])> = resolved.records.iter().map(|(offset, raw)| (*offset, raw.as_ref())).collect();
+    let mut letters = lost(range.name.first, range.last, records, if local { LOST } else { NOT_A_RECORD });
+    letters.extend(resolved.dead);
+    seal_records(range, &raw, letters, Some(recent.set())).map_err(|source| BatcherError::Encode { name, source })
 }
 
 /// Whether offsets ascend within the range. If they did not, a record would be sealed twice or under another one's offset, and nothing else
@@ -63,7 +71,7 @@ mod tests {
 
     #[test]
     fn only_offsets_that_ascend_within_the_range_are_sealed() {
-        let name = BatchName { topic: Topic::Interactions, partition: Partition(0), first: Offset(3) };
+        let name = BatchName::new(Topic::Interactions, Partition(0), Offset(3));
         let records =
             |offsets: &[u64]| offsets.iter().map(|n| Record { offset: Offset(*n), payload: Bytes::new() }).collect::<Vec<_>>();
         for good in [&[][..], &[3], &[3, 4, 5], &[4, 7], &[7]] {

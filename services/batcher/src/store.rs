@@ -15,6 +15,9 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     /// The topic's newest epoch.
     fn epoch(&self, topic: Topic) -> impl Future<Output = Result<Option<Epoch>, LakeError>> + Send;
 
+    /// The text of a writer's schema; `None` when nobody published it.
+    fn schema(&self, fingerprint: u64) -> impl Future<Output = Result<Option<Bytes>, LakeError>> + Send;
+
     /// Creates dead letters, then the batch.
     fn seal(
         &self,
@@ -39,6 +42,10 @@ impl Store for Lake {
 
     async fn epoch(&self, topic: Topic) -> Result<Option<Epoch>, LakeError> {
         self.epochs().newest(topic).await
+    }
+
+    async fn schema(&self, fingerprint: u64) -> Result<Option<Bytes>, LakeError> {
+        self.schema_text(fingerprint).await
     }
 
     async fn seal(&self, footer: &BatchFooter, parquet: Bytes, dead: Option<Bytes>) -> Result<(), LakeError> {

@@ -57,6 +57,7 @@ fn interaction(n: usize) -> Interaction {
         redactions: 0,
         origin: Origin::Human,
         truncated: false,
+        channel: "production".to_owned(),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent, budget::Share,
-    decide, encoders::Encoders, handle::Flush, position, prepare, recent::RecentIds, store::Store,
+    decide, encoders::Encoders, handle::Flush, position, prepare, recent::RecentIds, schemas::FoundSchemas, store::Store,
 };
 
 /// A worker whose batch took longer than this to seal was stopped on the way. What it had lost the race against may have been rewritten since, under
@@ -45,6 +45,7 @@ pub(crate) struct Worker<S> {
     pub(crate) recent: Arc<RecentIds>,
     pub(crate) share: Share,
     pub(crate) encoders: Encoders,
+    pub(crate) schemas: FoundSchemas,
     pub(crate) flushes: mpsc::Receiver<Flush>,
     pub(crate) status: watch::Sender<BatcherStatus>,
     pub(crate) read: Read,
@@ -299,10 +300,14 @@ impl<S: Store> Worker<S> {
             topic_id: self.topic_id.clone(),
             writer: self.writer.clone(),
         };
+        let (topic, partition) = (self.topic, self.partition);
+        let failed = |source| BatcherError::Lake { doing: "reading a writer's schema for", topic, partition, source };
+        let payloads = self.read.records.iter().map(|record| record.payload.as_ref());
+        let schemas = self.schemas.of(&self.store, topic, payloads).await.map_err(failed)?;
         let local = self.intake.is_local();
         let (records, recent) = (self.read.records.clone(), self.recent.clone());
         let what = || format!("{} partition {}", self.topic, self.partition);
-        let prepared = self.encoders.run(move || prepare::prepare(range, &records, local, &recent)).await;
+        let prepared = self.encoders.run(move || prepare::prepare(range, &records, local, &recent, &schemas)).await;
         prepared.map_err(|why| BatcherError::Panicked { what: what(), why })?
     }
 

@@ -127,6 +127,8 @@ pub(crate) fn private() -> SocketAddr {
 
 pub(crate) async fn seed(lake: &Lake, config: &Config, base: Option<&Path>) -> anyhow::Result<()> {
     let channel = &config.inference.channel;
+    let hint = "check that the store can be written, with `nocturne doctor store`";
+    lake.publish_schemas().await.advise("publishing the schemas that records are written with", hint)?;
     let head = lake.ledger(channel).head().await;
     let head = head.advise("reading the ledger", "restore the lake's folder ledger/ from a copy")?;
     if let (Some(_), Some(dir)) = (&head, base) {

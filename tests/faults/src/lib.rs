@@ -47,6 +47,7 @@ pub fn interaction(prefix: &str, n: u64, text_bytes: usize) -> Interaction {
         redactions: 0,
         origin: Origin::Human,
         truncated: false,
+        channel: "production".to_owned(),
     }
 }
 

@@ -52,11 +52,13 @@ pub struct PartitionAudit {
     pub dead: u64,
     /// Records dropped as duplicates.
     pub duplicates: u64,
+    /// Rows and dead letters that were erased.
+    pub erased: u64,
 }
 
 impl PartitionAudit {
     pub(super) fn begin(topic: Topic, partition: Partition, first: Offset) -> Self {
-        Self { topic, partition, batches: 0, first, next: first, rows: 0, dead: 0, duplicates: 0 }
+        Self { topic, partition, batches: 0, first, next: first, rows: 0, dead: 0, duplicates: 0, erased: 0 }
     }
 
     pub(super) fn add(&mut self, footer: &BatchFooter) {
@@ -65,6 +67,7 @@ impl PartitionAudit {
         self.rows += footer.rows;
         self.dead += footer.dead;
         self.duplicates += footer.duplicates;
+        self.erased += footer.erased;
     }
 }
 

@@ -68,6 +68,18 @@ async fn symbols_times_and_numbers_are_written_as_json() {
 }
 
 #[tokio::test]
+async fn batches_of_two_releases_are_one_table() {
+    let (store, mut objects) = lake().await;
+    let path = "interactions/v1/topic=interactions/partition=2/00000000000000000000.parquet";
+    let first: &[u8] = include_bytes!("../../golden/interactions.v1.parquet");
+    store.put(&path.into(), first.into()).await.expect("put");
+    objects.batches.insert((Topic::Interactions, Partition(2)), vec![path.to_owned()]);
+    let sql = "select partition, channel, count(*) from interactions group by 1, 2 order by 1";
+    let answer = query(store, &objects, sql, 9, &Resources::default()).await.expect("answered").texts().expect("texts");
+    assert_eq!(answer, [["0", "production", "2"], ["1", "production", "2"], ["2", "production", "1"]]);
+}
+
+#[tokio::test]
 async fn a_long_answer_is_cut_and_says_so() {
     let answer = ask("select id from interactions", 3).await.expect("answered");
     assert!(answer.cut && answer.texts().expect("texts").len() == 3);

@@ -35,8 +35,11 @@ pub fn check(topic: Topic, bytes: &[u8]) -> Result<Checked<'_>, DecodeError> {
     Ok(checked)
 }
 
-/// The time of a record in microseconds since 1970, without looking at the rest of it. `None` when its beginning is not one.
+/// The time of a record in microseconds since 1970, without looking at the rest of it. `None` when its beginning is not one, or is of a schema whose fields
+/// may be in another order.
 pub fn peek_time(bytes: &[u8]) -> Option<i64> {
+    let print = super::peek_fingerprint(bytes)?;
+    Topic::ALL.into_iter().find(|topic| super::known(*topic).any(|(known, _)| known == print))?;
     let mut from = Reader::new(bytes.get(super::HEADER_BYTES..)?);
     let length = from.count::<usize>("id").ok()?;
     from.take("id", length).ok()?;
@@ -79,6 +82,7 @@ fn interaction<'a>(from: &mut Reader<'a>) -> Result<Checked<'a>, DecodeError> {
     from.count::<u32>("redactions")?;
     symbol(from, "origin", &ORIGINS)?;
     from.boolean("truncated")?;
+    from.text("channel")?;
     Ok(Checked { id, time_micros })
 }
 

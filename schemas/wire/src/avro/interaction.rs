@@ -42,6 +42,7 @@ pub fn encode_interaction(record: &Interaction) -> Vec<u8> {
     to.count(record.redactions.into());
     put_symbol(&mut to, &ORIGINS, &record.origin);
     to.boolean(record.truncated);
+    to.text(&record.channel);
     to.finish()
 }
 
@@ -88,6 +89,7 @@ pub fn decode_interaction(bytes: &[u8]) -> Result<Interaction, DecodeError> {
         redactions: from.count("redactions")?,
         origin: symbol(&mut from, "origin", &ORIGINS)?,
         truncated: from.boolean("truncated")?,
+        channel: from.text("channel")?.to_owned(),
     };
     from.finish()?;
     Ok(record)

@@ -6,8 +6,8 @@ use crate::{
     record::{Consent, FinishReason, Message, Origin, Role, Surprise},
 };
 
-const GOLDEN_INTERACTION: &[u8] = include_bytes!("../../golden/interaction.v1.avro");
-const GOLDEN_INTERACTION_JSON: &str = include_str!("../../golden/interaction.v1.json");
+const GOLDEN_INTERACTION: &[u8] = include_bytes!("../../golden/interaction.v2.avro");
+const GOLDEN_INTERACTION_JSON: &str = include_str!("../../golden/interaction.v2.json");
 const GOLDEN_FEEDBACK: &[u8] = include_bytes!("../../golden/feedback.v1.avro");
 const GOLDEN_FEEDBACK_JSON: &str = include_str!("../../golden/feedback.v1.json");
 
@@ -75,6 +75,7 @@ fn an_interaction() -> impl Strategy<Value = Interaction> {
         any::<u32>(),
         prop::sample::select(vec![Origin::Human, Origin::Model, Origin::Tool]),
         any::<bool>(),
+        "[a-z]{1,12}",
     );
     (identity, content, rest).prop_map(|(identity, content, rest)| Interaction {
         id: InteractionId::parse(identity.0).expect("an id"),
@@ -97,6 +98,7 @@ fn an_interaction() -> impl Strategy<Value = Interaction> {
         redactions: rest.3,
         origin: rest.4,
         truncated: rest.5,
+        channel: rest.6,
     })
 }
 

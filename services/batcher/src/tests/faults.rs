@@ -67,6 +67,10 @@ impl Store for Faulty {
         Store::epoch(self.inner(), topic).await
     }
 
+    async fn schema(&self, fingerprint: u64) -> Result<Option<Bytes>, LakeError> {
+        Store::schema(self.inner(), fingerprint).await
+    }
+
     async fn seal(&self, footer: &BatchFooter, parquet: Bytes, dead: Option<Bytes>) -> Result<(), LakeError> {
         let take = |left: u32| left.checked_sub(1);
         if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err() {

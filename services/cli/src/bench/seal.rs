@@ -95,5 +95,6 @@ pub(super) fn record(n: u64) -> anyhow::Result<Interaction> {
         redactions: 0,
         origin: Origin::Human,
         truncated: false,
+        channel: "production".to_owned(),
     })
 }

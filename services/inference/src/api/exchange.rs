@@ -240,6 +240,7 @@ impl<E: Engine> Relay<E> {
             redactions: 0,
             origin,
             truncated,
+            channel: self.app.settings.channel.clone(),
         }
     }
 }

@@ -78,5 +78,6 @@ fn record(n: u64, text: String) -> anyhow::Result<Interaction> {
         redactions: 0,
         origin: Origin::Human,
         truncated: false,
+        channel: "production".to_owned(),
     })
 }

@@ -174,7 +174,7 @@ async fn audit_generations(lake: &Lake) -> anyhow::Result<Vec<Verified>> {
 
 pub(super) fn describe(audited: &Audited) -> String {
     let report = &audited.report;
-    let mut table = output::table(["topic", "partition", "batches", "offsets", "rows", "dead", "duplicates"]);
+    let mut table = output::table(["topic", "partition", "batches", "offsets", "rows", "dead", "duplicates", "erased"]);
     for partition in &report.partitions {
         table.add_row([
             partition.topic.to_string(),
@@ -184,6 +184,7 @@ pub(super) fn describe(audited: &Audited) -> String {
             partition.rows.to_string(),
             partition.dead.to_string(),
             partition.duplicates.to_string(),
+            partition.erased.to_string(),
         ]);
     }
     let mut lines = vec![table.to_string()];

@@ -1,0 +1,74 @@
+//! Schemas of other releases, found in the lake when a record of theirs comes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nocturne_columns::Schemas;
+use nocturne_lake::LakeError;
+use nocturne_wire::Topic;
+
+use crate::store::Store;
+
+/// How long a schema that was not there is not looked for again: its writer may publish it later, and its records are dead letters until then.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+
+/// The schemas that this process has found, for all partitions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FoundSchemas {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    schemas: Arc<Schemas>,
+    /// When schemas were looked for in vain.
+    absent: BTreeMap<u64, Instant>,
+}
+
+impl FoundSchemas {
+    /// The schemas that these records need, as far as the lake holds them.
+    pub(crate) async fn of<'a, S: Store>(
+        &self,
+        store: &S,
+        topic: Topic,
+        records: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Arc<Schemas>, LakeError> {
+        let (known, missing) = {
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let lately = |print: &u64| inner.absent.get(print).is_some_and(|looked| looked.elapsed() < LOOK_AGAIN);
+            let mut missing = inner.schemas.missing(topic, records);
+            missing.retain(|print| !lately(print));
+            (inner.schemas.clone(), missing)
+        };
+        let mut schemas = known;
+        for print in missing {
+            let found = store.schema(print).await?;
+            let text = found.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+            let added = text.map(|text| Arc::make_mut(&mut schemas).add(print, text));
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            match added {
+                Some(Ok(())) => {
+                    tracing::info!(
+                        fingerprint = format!("{print:016x}"),
+                        "records of another release are read by the schema in the lake"
+                    );
+                    inner.schemas = schemas.clone();
+                }
+                outcome => {
+                    let reason =
+                        outcome.and_then(Result::err).map_or_else(|| "the lake has none".to_owned(), |error| error.to_string());
+                    tracing::error!(
+                        fingerprint = format!("{print:016x}"),
+                        reason,
+                        "records of an unknown schema become dead letters"
+                    );
+                    inner.absent.insert(print, Instant::now());
+                }
+            }
+        }
+        Ok(schemas)
+    }
+}
