@@ -16,12 +16,15 @@ use parquet::{
     arrow::{
         ArrowWriter, ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+        arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves},
     },
     basic::{Compression, ZstdLevel},
+    errors::ParquetError,
     file::{
         metadata::{KeyValue, RowGroupMetaData},
         properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
         statistics::Statistics,
+        writer::SerializedFileWriter,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -61,15 +64,89 @@ impl Writer {
         self.inner.write(rows).map_err(ColumnsError::write(self.what))
     }
 
+    /// Goes on with row groups that several threads write at once. Nothing may have been written yet.
+    pub(crate) fn into_groups(self) -> Result<Groups> {
+        let (inner, factory) = self.inner.into_serialized_writer().map_err(ColumnsError::write(self.what))?;
+        Ok(Groups { what: self.what, inner, factory })
+    }
+
     /// Ends the object with what it says about itself, and puts its digest in its place.
     pub(crate) fn finish(mut self, metadata: &[(&str, String)]) -> Result<Bytes> {
-        for (key, value) in metadata {
-            self.inner.append_key_value_metadata(KeyValue::new((*key).to_owned(), value.clone()));
+        for pair in pairs(metadata) {
+            self.inner.append_key_value_metadata(pair);
         }
-        let mut bytes = self.inner.into_inner().map_err(ColumnsError::write(self.what))?;
-        let digest = digest(&bytes);
-        bytes[DIGEST_AT..HEADER_BYTES].copy_from_slice(&digest);
-        Ok(bytes.into())
+        Ok(digested(self.inner.into_inner().map_err(ColumnsError::write(self.what))?))
+    }
+}
+
+fn pairs(metadata: &[(&str, String)]) -> impl Iterator<Item = KeyValue> {
+    metadata.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone()))
+}
+
+fn digested(mut bytes: Vec<u8>) -> Bytes {
+    let digest = digest(&bytes);
+    bytes[DIGEST_AT..HEADER_BYTES].copy_from_slice(&digest);
+    bytes.into()
+}
+
+/// One object in row groups that are written apart and then put one after the other.
+pub(crate) struct Groups {
+    what: &'static str,
+    inner: SerializedFileWriter<Vec<u8>>,
+    factory: ArrowRowGroupWriterFactory,
+}
+
+impl Groups {
+    /// A row group, to be written on any thread.
+    pub(crate) fn group(&self, index: usize, schema: SchemaRef) -> Result<Group> {
+        let columns = self.factory.create_column_writers(index).map_err(ColumnsError::write(self.what))?;
+        Ok(Group { what: self.what, schema, columns, rows: 0 })
+    }
+
+    /// Puts the next row group into its place; one without rows is left out.
+    pub(crate) fn append(&mut self, group: Group) -> Result<()> {
+        let failed = ColumnsError::write(self.what);
+        if group.rows == 0 {
+            return Ok(());
+        }
+        let mut place = self.inner.next_row_group().map_err(&failed)?;
+        for column in group.columns {
+            column.close().and_then(|chunk| chunk.append_to_row_group(&mut place)).map_err(&failed)?;
+        }
+        place.close().map(drop).map_err(failed)
+    }
+
+    /// As [`Writer::finish`].
+    pub(crate) fn finish(mut self, metadata: &[(&str, String)]) -> Result<Bytes> {
+        for pair in pairs(metadata) {
+            self.inner.append_key_value_metadata(pair);
+        }
+        Ok(digested(self.inner.into_inner().map_err(ColumnsError::write(self.what))?))
+    }
+}
+
+/// A row group on its way.
+pub(crate) struct Group {
+    what: &'static str,
+    schema: SchemaRef,
+    columns: Vec<ArrowColumnWriter>,
+    rows: usize,
+}
+
+impl Group {
+    pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        let failed = ColumnsError::write(self.what);
+        let mut columns = self.columns.iter_mut();
+        for (field, array) in self.schema.fields().iter().zip(rows.columns()) {
+            // A column of lists or structs has several leaves.
+            for leaf in compute_leaves(field, array).map_err(&failed)? {
+                let column =
+                    columns.next().ok_or_else(|| failed(ParquetError::General("more leaves than columns".to_owned())))?;
+                column.write(&leaf).map_err(&failed)?;
+            }
+        }
+        self.rows += rows.num_rows();
+        Ok(())
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    panic::resume_unwind,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -90,7 +92,11 @@ pub struct Sealed {
 const SLICE_ROWS: usize = 4096;
 const SLICE_BYTES: usize = 1 << 20;
 
-/// Seals records of a range: decodes and encodes them slice by slice. `lost` are letters for offsets that have no record.
+/// Fewest bytes of records that are worth a thread of their own.
+const PIECE_BYTES: usize = 2 << 20;
+
+/// Seals records of a range: decodes and encodes them slice by slice, on up to `threads` threads, each a row group. `lost` are letters for offsets that have
+/// no record.
 ///
 /// # Errors
 /// Only when the schema cannot be turned into columns, or columns cannot be written; never because of a record.
@@ -99,21 +105,22 @@ pub fn seal_records(
     records: &[(Offset, &[u8])],
     lost: Vec<DeadLetter>,
     recent: Option<&HashSet<IdHash>>,
+    threads: usize,
 ) -> Result<Sealed> {
     let topic = range.name.topic;
     let begun = Instant::now();
     let Sorted { valid, mut dead, duplicates } = sort_out(topic, records, recent);
-    let mut valid = VecDeque::from(valid);
-    let mut decode = begun.elapsed();
-    let mut writer = parquet_file::Writer::new(WHAT, schema::of(topic)?, properties(topic, valid.len() as u64))?;
-    let mut ids = Vec::with_capacity(valid.len());
-    while !valid.is_empty() {
-        let sliced = Instant::now();
-        let mut slice = take_slice(&mut valid);
-        let rows = into_columns(topic, &mut slice, &mut dead)?;
-        decode += sliced.elapsed();
-        ids.extend(slice.iter().map(|record| record.id));
-        writer.write(&rows)?;
+    let sorted = begun.elapsed();
+    let pieces = pieces(valid, threads);
+    let largest = pieces.iter().map(VecDeque::len).max().unwrap_or_default();
+    let mut file = parquet_file::Writer::new(WHAT, schema::of(topic)?, properties(topic, largest as u64))?.into_groups()?;
+    let (mut ids, mut decoding) = (Vec::with_capacity(records.len()), Duration::ZERO);
+    let encoding = Instant::now();
+    for piece in encode(topic, &file, pieces)? {
+        ids.extend(piece.ids);
+        dead.extend(piece.dead);
+        decoding += piece.decode;
+        file.append(piece.group)?;
     }
     dead.extend(lost);
     dead.sort_by_key(|letter| letter.offset);
@@ -130,9 +137,65 @@ pub fn seal_records(
         duplicates,
         erased: 0,
     };
-    let parquet = writer.finish(&[(FOOTER_KEY, footer_json(&footer)?)])?;
+    let parquet = file.finish(&[(FOOTER_KEY, footer_json(&footer)?)])?;
     let dead = if dead.is_empty() { None } else { Some(seal_dead_letters(&dead, &footer)?) };
-    Ok(Sealed { footer, parquet, dead, ids, decode, encode: begun.elapsed().saturating_sub(decode) })
+    // Several threads decode for longer than it takes.
+    let decoding = decoding.min(encoding.elapsed());
+    let encode = encoding.elapsed() - decoding;
+    Ok(Sealed { footer, parquet, dead, ids, decode: sorted + decoding, encode })
+}
+
+/// Records in runs of about the same bytes, one a thread; fewer where there is too little for a thread.
+fn pieces(valid: Vec<Valid<'_>>, threads: usize) -> Vec<VecDeque<Valid<'_>>> {
+    let bytes: usize = valid.iter().map(Valid::bytes).sum();
+    let count = (bytes / PIECE_BYTES).clamp(1, threads.max(1));
+    let share = bytes.div_ceil(count).max(1);
+    let mut pieces: Vec<VecDeque<Valid<'_>>> = (0..count).map(|_| VecDeque::new()).collect();
+    let mut before = 0;
+    for record in valid {
+        let piece = (before / share).min(count - 1);
+        before += record.bytes();
+        pieces[piece].push_back(record);
+    }
+    pieces
+}
+
+/// A row group's worth of records, encoded.
+struct Piece {
+    group: parquet_file::Group,
+    ids: Vec<IdHash>,
+    dead: Vec<DeadLetter>,
+    decode: Duration,
+}
+
+/// Encodes pieces at once, the last one on this thread; in their order.
+fn encode(topic: Topic, file: &parquet_file::Groups, pieces: Vec<VecDeque<Valid<'_>>>) -> Result<Vec<Piece>> {
+    let mut work = Vec::with_capacity(pieces.len());
+    for (index, piece) in pieces.into_iter().enumerate() {
+        work.push((file.group(index, schema::of(topic)?)?, piece));
+    }
+    let here = work.pop();
+    thread::scope(|scope| {
+        let there: Vec<_> =
+            work.into_iter().map(|(group, piece)| scope.spawn(move || encode_piece(topic, group, piece))).collect();
+        let here = here.map(|(group, piece)| encode_piece(topic, group, piece));
+        let joined = there.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        joined.chain(here).collect()
+    })
+}
+
+fn encode_piece(topic: Topic, group: parquet_file::Group, mut records: VecDeque<Valid<'_>>) -> Result<Piece> {
+    let ids = Vec::with_capacity(records.len());
+    let mut piece = Piece { group, ids, dead: Vec::new(), decode: Duration::ZERO };
+    while !records.is_empty() {
+        let sliced = Instant::now();
+        let mut slice = take_slice(&mut records);
+        let rows = into_columns(topic, &mut slice, &mut piece.dead)?;
+        piece.decode += sliced.elapsed();
+        piece.ids.extend(slice.iter().map(|record| record.id));
+        piece.group.write(&rows)?;
+    }
+    Ok(piece)
 }
 
 fn take_slice<'a>(valid: &mut VecDeque<Valid<'a>>) -> Vec<Valid<'a>> {

@@ -6,7 +6,11 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
 };
 
@@ -16,14 +20,20 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Hands work to the threads. They end when the last clone is gone.
 #[derive(Debug, Clone)]
-pub(crate) struct Encoders(mpsc::Sender<Job>);
+pub(crate) struct Encoders {
+    jobs: mpsc::Sender<Job>,
+    threads: usize,
+    /// Jobs that wait or run.
+    busy: Arc<AtomicUsize>,
+}
 
 impl Encoders {
     /// Starts a thread for each core.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel::<Job>();
         let receiver = Arc::new(Mutex::new(receiver));
-        for n in 0..thread::available_parallelism().map_or(1, usize::from) {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        for n in 0..threads {
             let receiver = receiver.clone();
             thread::Builder::new().name(format!("encoder-{n}")).spawn(move || {
                 loop {
@@ -34,18 +44,31 @@ impl Encoders {
                 }
             })?;
         }
-        Ok(Self(sender))
+        Ok(Self { jobs: sender, threads, busy: Arc::default() })
     }
 
     /// Runs work on one of the threads; a panic is an error with its message.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+        self.run_on_several(move |_| work()).await
+    }
+
+    /// Runs work that may start threads of its own, and is told how many cores are its share when it begins: a single partition must not leave the others
+    /// idle, and many must not get in each other's way.
+    pub(crate) async fn run_on_several<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(usize) -> T + Send + 'static,
+    ) -> Result<T, String> {
         let (done, result) = oneshot::channel();
+        let (threads, busy) = (self.threads, self.busy.clone());
+        busy.fetch_add(1, Ordering::Relaxed);
         let job = move || {
-            let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(|panic| message(&*panic));
+            let share = (threads / busy.load(Ordering::Relaxed).max(1)).max(1);
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(share))).map_err(|panic| message(&*panic));
+            busy.fetch_sub(1, Ordering::Relaxed);
             // Whoever asked may have been told to stop.
             done.send(outcome).ok();
         };
-        self.0.send(Box::new(job)).map_err(|_| "the encoder threads have ended".to_owned())?;
+        self.jobs.send(Box::new(job)).map_err(|_| "the encoder threads have ended".to_owned())?;
         result.await.unwrap_or_else(|_| Err("the encoder threads have ended".to_owned()))
     }
 }

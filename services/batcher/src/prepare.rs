@@ -20,6 +20,7 @@ pub(crate) fn prepare(
     local: bool,
     recent: &RecentIds,
     schemas: &Schemas,
+    threads: usize,
 ) -> Result<Sealed, BatcherError> {
     in_order(range.name, range.last, records)?;
     let name = range.name;
@@ -27,7 +28,7 @@ pub(crate) fn prepare(
     let raw: Vec<(Offset, &[u8])> = resolved.records.iter().map(|(offset, raw)| (*offset, raw.as_ref())).collect();
     let mut letters = lost(range.name.first, range.last, records, if local { LOST } else { NOT_A_RECORD });
     letters.extend(resolved.dead);
-    seal_records(range, &raw, letters, Some(recent.set())).map_err(|source| BatcherError::Encode { name, source })
+    seal_records(range, &raw, letters, Some(recent.set()), threads).map_err(|source| BatcherError::Encode { name, source })
 }
 
 /// Whether offsets ascend within the range. If they did not, a record would be sealed twice or under another one's offset, and nothing else

@@ -307,7 +307,10 @@ impl<S: Store> Worker<S> {
         let local = self.intake.is_local();
         let (records, recent) = (self.read.records.clone(), self.recent.clone());
         let what = || format!("{} partition {}", self.topic, self.partition);
-        let prepared = self.encoders.run(move || prepare::prepare(range, &records, local, &recent, &schemas)).await;
+        let prepared = self
+            .encoders
+            .run_on_several(move |threads| prepare::prepare(range, &records, local, &recent, &schemas, threads))
+            .await;
         prepared.map_err(|why| BatcherError::Panicked { what: what(), why })?
     }
 

@@ -5,7 +5,7 @@ use nocturne_wire::{Offset, Topic, batch::BatchFooter};
 use proptest::prelude::*;
 
 use super::{decoded, encoded, footer, said};
-use crate::{ColumnsError, open_batch, read_batch, read_footer, seal, write_metrics};
+use crate::{ColumnsError, open_batch, seal, write_metrics};
 
 fn sealed() -> (BatchFooter, Bytes) {
     let records: Vec<_> = (0..20).map(|n| said("anna", n, "The museum opens at nine.")).collect();

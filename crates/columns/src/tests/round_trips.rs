@@ -1,16 +1,17 @@
 use std::collections::HashSet;
 
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm};
+use bytes::Bytes;
 use nocturne_wire::{
-    Interaction, InteractionId, Offset, Topic, avro,
+    BatchName, Interaction, InteractionId, Offset, Partition, Topic, avro,
     record::{Consent, FinishReason, Message, Origin, Role},
 };
 use proptest::prelude::*;
 
 use super::{at, decoded, encoded, footer, judged, said};
 use crate::{
-    IdHash, MetricRow, feedback, feedback_from_avro, interactions, open_batch, read_dead_letters, read_footer, read_metrics,
-    seal, seal_dead_letters, write_metrics,
+    IdHash, MetricRow, feedback, feedback_from_avro, interactions, open_batch, read_batch, read_dead_letters, read_footer,
+    read_metrics, seal, seal_dead_letters, write_metrics,
 };
 
 #[test]
@@ -144,5 +145,33 @@ proptest! {
         let accounted = decoded.batch.num_rows() as u64 + decoded.dead.len() as u64 + decoded.duplicates;
         prop_assert_eq!(accounted, 3);
         prop_assert!(decoded.batch.num_rows() >= 2);
+    }
+}
+
+#[test]
+fn a_batch_that_several_threads_seal_is_the_same_as_one_that_one_seals() {
+    let text = "A sentence that is said again and again. ".repeat(120);
+    let records: Vec<_> = (0..1500).map(|n| said("anna", n, &text)).collect();
+    let mut raw = encoded(&records);
+    raw[700] = b"poison".to_vec();
+    raw[1499] = raw[3].clone();
+    let raw: Vec<_> = (0..).map(Offset).zip(raw.iter().map(Vec::as_slice)).collect();
+    let seal = |threads| {
+        let range = crate::Range {
+            name: BatchName::new(Topic::Interactions, Partition(0), Offset(0)),
+            last: Offset(1499),
+            begin: Offset(0),
+            topic_id: "topic-a".to_owned(),
+            writer: "w".to_owned(),
+        };
+        crate::seal_records(range, &raw, Vec::new(), None, threads).expect("sealed")
+    };
+    let one = seal(1);
+    for threads in [0, 2, 3, 16] {
+        let several = seal(threads);
+        assert_eq!((&several.footer, &several.ids), (&one.footer, &one.ids));
+        assert_eq!(read_batch(&several.parquet).expect("read"), read_batch(&one.parquet).expect("read"));
+        let letters = |bytes: Option<&Bytes>| read_dead_letters(bytes.expect("dead letters")).expect("read");
+        assert_eq!(letters(several.dead.as_ref()), letters(one.dead.as_ref()));
     }
 }
