@@ -187,6 +187,7 @@ pub(crate) async fn scheduler(global: &Global, args: &RoleArgs) -> anyhow::Resul
     let (routes, control) = control::serve(parts, config.control.listen, shutdown.clone()).await?;
     let address = Address { pid: std::process::id(), api: None, admin: None, control };
     let published = Published::write(state, &address)?;
+    server::upkeep::start(config.upkeep.clone(), state.path().to_owned(), config.store.clone(), shutdown.clone());
     tell(global, "scheduler", &begun, &address)?;
     scheduler.run(shutdown.clone()).await;
     routes.await.context("closing the control routes")?;

@@ -15,6 +15,7 @@ pub(crate) mod control;
 mod metrics;
 mod parts;
 pub(crate) mod transport;
+pub(crate) mod upkeep;
 
 use std::{net::SocketAddr, path::Path};
 
@@ -30,6 +31,7 @@ pub(crate) use self::{
     config::{Config, StoreSettings},
     control::run_night,
     parts::{Learning, open_batcher, open_learning, open_scheduler},
+    upkeep::UpkeepSettings,
 };
 use crate::{
     address::{Address, Published},
@@ -88,6 +90,7 @@ impl Server {
         let api = inference.address();
         let address = Address { pid: std::process::id(), api: Some(api), admin: Some(admin), control: control_address };
         let published = Published::write(&state, &address)?;
+        upkeep::start(config.upkeep, state.path().to_owned(), config.store, shutdown.clone());
         Ok(Self {
             serving: inference.status().serving,
             address,

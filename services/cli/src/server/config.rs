@@ -9,6 +9,7 @@ use nocturne_kit::{config, telemetry::LogOutput};
 use nocturne_scheduler::NightSettings;
 use serde::{Deserialize, Serialize};
 
+use super::UpkeepSettings;
 use crate::failure::{Advise, refused};
 
 /// Where the lake is.
@@ -67,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) inference: InferenceSettings,
     /// Nights and their schedule.
     pub(crate) nights: NightSettings,
+    /// Compaction and retention of the lake; of `nocturne up` and `nocturne scheduler`.
+    pub(crate) upkeep: UpkeepSettings,
     /// Routes for other commands and processes.
     pub(crate) control: ControlSettings,
 }

@@ -1,0 +1,98 @@
+//! Upkeep of the lake: compaction and retention, each in a process of its own, so that its memory and its cores are not the server's for long.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use nocturne_kit::Shutdown;
+use serde::{Deserialize, Serialize};
+use tokio::{process::Command, task::JoinHandle};
+
+use super::StoreSettings;
+
+/// Settings of the upkeep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct UpkeepSettings {
+    /// Hours between two compactions of the lake; 0 for never.
+    pub(crate) compact_hours: u32,
+    /// Days that records are kept; 0 for ever. What no night has read by then is removed as well.
+    pub(crate) keep_days: u32,
+}
+
+impl Default for UpkeepSettings {
+    fn default() -> Self {
+        Self { compact_hours: 24, keep_days: 0 }
+    }
+}
+
+/// A server that was just started has better things to do.
+const FIRST_AFTER: Duration = Duration::from_mins(15);
+
+/// What is run, in this order.
+fn commands(settings: &UpkeepSettings) -> Vec<Vec<String>> {
+    let mut commands = Vec::new();
+    if settings.keep_days > 0 {
+        commands.push(vec!["retain".to_owned(), "--days".to_owned(), settings.keep_days.to_string()]);
+    }
+    if settings.compact_hours > 0 {
+        commands.push(vec!["compact".to_owned()]);
+    }
+    commands
+}
+
+/// Keeps the lake in order until it is told to stop. Whatever is interrupted, the next run finishes.
+pub(crate) fn start(settings: UpkeepSettings, state: PathBuf, store: StoreSettings, shutdown: Shutdown) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let every = Duration::from_hours(u64::from(settings.compact_hours.max(1)));
+        let mut wait = FIRST_AFTER;
+        let commands = commands(&settings);
+        while !commands.is_empty() {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            for command in &commands {
+                tokio::select! {
+                    () = shutdown.requested() => return,
+                    () = run(command, &state, &store) => {}
+                }
+            }
+            wait = every;
+        }
+    })
+}
+
+async fn run(arguments: &[String], state: &std::path::Path, store: &StoreSettings) {
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut command = Command::new(program);
+    command.arg("--state").arg(state).args(["-o", "json", "lake"]).args(arguments);
+    if !store.url.is_empty() {
+        command.arg("--store").arg(&store.url);
+    }
+    // A store's options have the names of the variables of its own tools, in small letters.
+    command.envs(store.options.iter().map(|(key, value)| (key.to_ascii_uppercase(), value)));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let what = arguments.join(" ");
+    match command.output().await {
+        Ok(output) if output.status.success() => {
+            tracing::info!(command = what, result = String::from_utf8_lossy(&output.stdout).replace(['\n', ' '], ""), "the lake was kept in order");
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            tracing::warn!(command = what, status = %output.status, said = said.trim(), "the lake could not be kept in order; it is tried again");
+        }
+        Err(error) => tracing::warn!(command = what, %error, "the lake could not be kept in order; it is tried again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_old_is_removed_before_the_rest_is_compacted() {
+        let settings = |compact_hours, keep_days| commands(&UpkeepSettings { compact_hours, keep_days });
+        assert_eq!(settings(24, 90), [&["retain", "--days", "90"][..], &["compact"]]);
+        assert_eq!(settings(24, 0), [["compact"]]);
+        assert!(settings(0, 0).is_empty());
+    }
+}
