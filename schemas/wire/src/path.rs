@@ -51,7 +51,7 @@ pub fn parse_dead_letters(path: &str) -> Option<(BatchName, Offset)> {
     let (number, file) = rest.strip_prefix("partition=")?.split_once('/')?;
     let (first, last, revision) = range(file)?;
     let rewritten = revision.map(|revision| Rewritten { last, revision });
-    let name = BatchName { topic, partition: Partition(number.parse().ok()?), first, rewritten };
+    let name = BatchName { topic, partition: parse_partition(number)?, first, rewritten };
     Some((name, last))
 }
 
@@ -67,9 +67,14 @@ fn range(file: &str) -> Option<(Offset, Offset, Option<u32>)> {
     (first <= last).then_some((first, last, revision))
 }
 
-/// Whether digits are how the number itself is written: a name has one spelling.
+/// Whether digits are how a number above 0 is written: a name has one spelling.
 fn canonical(digits: &str) -> bool {
     !digits.starts_with(['0', '+'])
+}
+
+fn parse_partition(digits: &str) -> Option<Partition> {
+    let number = digits.parse().ok()?;
+    (number == 0 && digits == "0" || canonical(digits)).then_some(Partition(number))
 }
 
 fn twenty_digits(text: &str) -> Option<u64> {
@@ -84,8 +89,7 @@ pub fn parse_batch(path: &str) -> Option<BatchName> {
     if version != "v1" || named.strip_prefix("topic=")? != topic.as_str() || parts.next().is_some() {
         return None;
     }
-    let partition = partition.strip_prefix("partition=")?.parse().ok()?;
-    let partition = Partition(partition);
+    let partition = parse_partition(partition.strip_prefix("partition=")?)?;
     if let Some(first) = twenty_digits(file.strip_suffix(".parquet")?) {
         return Some(BatchName::new(topic, partition, Offset(first)));
     }
@@ -217,6 +221,8 @@ mod tests {
             "interactions/v1/topic=feedback/partition=0/00000000000000000000.parquet",
             "interactions/v1/topic=interactions/partition=0/0.parquet",
             "interactions/v1/topic=interactions/partition=x/00000000000000000000.parquet",
+            "interactions/v1/topic=interactions/partition=+3/00000000000000000000.parquet",
+            "interactions/v1/topic=interactions/partition=03/00000000000000000000.parquet",
             "interactions/v2/topic=interactions/partition=0/00000000000000000000.parquet",
             "interactions/v1/topic=interactions/partition=0/99999999999999999999.parquet",
             "interactions/v1/topic=interactions/partition=0/00000000000000000000-00000000000000000009.parquet",

@@ -7,7 +7,9 @@ pub mod samples;
 
 use std::path::Path;
 
-use nocturne_columns::{Bytes, open_batch, read_batch, read_curated, read_dead_letters, read_footer, read_metrics};
+use nocturne_columns::{
+    Bytes, Schemas, open_batch, read_batch, read_curated, read_dead_letters, read_footer, read_metrics, resolve,
+};
 use nocturne_model::{HopeConfig, Tokenizer, tensors};
 use nocturne_wire::{
     Offset, Sha256Hex, Topic, avro,
@@ -17,6 +19,7 @@ use nocturne_wire::{
     night::{Lesson, NightEvent, NightReport},
     path,
     plan::{self, NightPlan},
+    rewrite::{Erasure, Rewrite},
 };
 use nocturne_world::{DayConfig, conversations};
 
@@ -34,8 +37,9 @@ pub struct Target {
 }
 
 /// All parsers.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "record", run: record, samples: samples::records, slow: false },
+    Target { name: "foreign", run: foreign, samples: samples::foreign, slow: false },
     Target { name: "segment", run: segment, samples: samples::segments, slow: false },
     Target { name: "batch", run: batch, samples: samples::batches, slow: false },
     Target { name: "document", run: document, samples: samples::documents, slow: false },
@@ -79,6 +83,20 @@ pub fn record(bytes: &[u8]) {
     }
 }
 
+/// A schema from outside and a record that claims to be of it, with a zero byte between them: whatever they are, the record is accounted for.
+pub fn foreign(bytes: &[u8]) {
+    let (schema, record) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    let record = record.get(1..).unwrap_or_default();
+    let mut schemas = Schemas::default();
+    if let (Some(print), Ok(text)) = (avro::peek_fingerprint(record), std::str::from_utf8(schema)) {
+        schemas.add(print, text).ok();
+    }
+    for topic in Topic::ALL {
+        let resolved = resolve(topic, &schemas, [(Offset(7), record)].into_iter());
+        assert_eq!(resolved.records.len() + resolved.dead.len(), 1);
+    }
+}
+
 /// A segment of the local log.
 pub fn segment(bytes: &[u8]) {
     let (_, end) = nocturne_bus::intact_records(bytes, Offset(0));
@@ -111,6 +129,10 @@ pub fn document(bytes: &[u8]) {
     serde_json::from_slice::<LedgerEntry>(bytes).ok();
     serde_json::from_slice::<Manifest>(bytes).ok();
     serde_json::from_slice::<Epoch>(bytes).ok();
+    serde_json::from_slice::<Erasure>(bytes).ok();
+    if let Ok(claim) = serde_json::from_slice::<Rewrite>(bytes) {
+        claim.output();
+    }
     Lesson::read(bytes).for_each(|lesson| drop(lesson.ok()));
 }
 

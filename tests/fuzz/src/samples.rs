@@ -2,14 +2,26 @@
 
 use nocturne_columns::{MetricRow, decode, seal, write_metrics};
 use nocturne_model::tensors::{self, Tensors, Values};
-use nocturne_wire::{BatchName, Offset, Partition, Topic, avro, batch::BatchFooter, path};
+use nocturne_wire::{
+    BatchName, Offset, Partition, Topic, avro,
+    batch::{BatchFooter, Rewritten},
+    path,
+};
 
-const INTERACTION: &[u8] = include_bytes!("../../../schemas/wire/golden/interaction.v1.avro");
+const INTERACTION: &[u8] = include_bytes!("../../../schemas/wire/golden/interaction.v2.avro");
 const FEEDBACK: &[u8] = include_bytes!("../../../schemas/wire/golden/feedback.v1.avro");
 
 /// One record of each topic.
 pub fn records() -> Vec<Vec<u8>> {
     vec![INTERACTION.to_vec(), FEEDBACK.to_vec()]
+}
+
+/// A record of a later release with its schema, and one of an earlier release.
+pub fn foreign() -> Vec<Vec<u8>> {
+    let later = include_bytes!("../../../schemas/wire/golden/interaction.later.avro");
+    let schema = include_bytes!("../../../schemas/wire/golden/interaction.later.avsc");
+    let earlier = include_bytes!("../../../schemas/wire/golden/interaction.v1.avro");
+    vec![[&schema[..], &[0], later].concat(), [&[0], &earlier[..]].concat()]
 }
 
 /// Two records framed as the local log frames them.
@@ -57,14 +69,25 @@ pub fn documents() -> Vec<Vec<u8>> {
         r#"{{"version":1,"number":1,"content":"{digest}","base":"{digest}","parent":null,"night":null,
             "created":"2026-11-21T03:00:00Z","tensors":[{{"name":"a","shape":[2,2],"dtype":"F16","sha256":"{digest}"}}],"files":[],"batches":[]}}"#
     );
-    [event.to_owned(), entry, manifest, epoch.to_owned()].map(String::into_bytes).into()
+    let claim = r#"{"topic":"feedback","partition":0,"sequence":1,"reason":"compaction","inputs":[{"topic":"feedback","partition":0,"first":0},
+        {"topic":"feedback","partition":0,"first":5,"rewritten":{"last":9,"revision":2}}],"last":9,"erasures":0,"time":"2026-11-21T03:00:00Z","actor":"a"}"#;
+    let erasure = format!(
+        r#"{{"sequence":0,"tenant":"t","subject":"{digest}","until":"2026-11-21T03:00:00Z","time":"2026-11-21T03:00:00Z","actor":"a"}}"#
+    );
+    [event.to_owned(), entry, manifest, epoch.to_owned(), claim.to_owned(), erasure].map(String::into_bytes).into()
 }
 
 /// Names in the lake.
 pub fn object_names() -> Vec<Vec<u8>> {
     let name = BatchName::new(Topic::Interactions, Partition(3), Offset(12));
-    let names =
-        [path::batch(&name), path::dead_letters(&name, Offset(20)), "Where does Mirel Tovan live?".to_owned(), "0".repeat(64)];
+    let merged = BatchName { rewritten: Some(Rewritten { last: Offset(20), revision: 3 }), ..name };
+    let names = [
+        path::batch(&name),
+        path::batch(&merged),
+        path::dead_letters(&name, Offset(20)),
+        "Where does Mirel Tovan live?".to_owned(),
+        "0".repeat(64),
+    ];
     names.map(String::into_bytes).into()
 }
 

@@ -74,7 +74,11 @@ async fn run(arguments: &[String], state: &std::path::Path, store: &StoreSetting
     let what = arguments.join(" ");
     match command.output().await {
         Ok(output) if output.status.success() => {
-            tracing::info!(command = what, result = String::from_utf8_lossy(&output.stdout).replace(['\n', ' '], ""), "the lake was kept in order");
+            tracing::info!(
+                command = what,
+                result = String::from_utf8_lossy(&output.stdout).replace(['\n', ' '], ""),
+                "the lake was kept in order"
+            );
         }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
