@@ -13,9 +13,8 @@ use crate::CompactSettings;
 /// A run is as long as the target allows. It must be of several batches, and its largest must not outweigh the others: else a large batch would be written
 /// again for every few small ones that come after it, and the work would grow with the square of the lake.
 pub(crate) fn run(batches: &[StoredBatch], from: Offset, now: Timestamp, settings: &CompactSettings) -> Option<Range<usize>> {
-    let old = |batch: &StoredBatch| now.duration_since(batch.created) >= settings.min_age;
-    let settled = batches.len().saturating_sub(settings.keep_newest.max(1));
-    let end = batches[..settled].iter().position(|batch| !old(batch)).unwrap_or(settled);
+    let kept = batches.len().saturating_sub(settings.keep_newest.max(1));
+    let end = batches[..kept].iter().position(|batch| !settings.is_settled(batch, now)).unwrap_or(kept);
     let mut begin = batches.partition_point(|batch| batch.name.first < from);
     while begin < end {
         let run = begin..begin + fitting(&batches[begin..end], settings.target_bytes);

@@ -39,10 +39,13 @@ pub struct ErasureReport {
     pub batches: u64,
     /// Objects that were removed.
     pub removed: u64,
+    /// Batches that hold what is to be erased and are too young to be touched: a later run erases them.
+    pub young: u64,
 }
 
 impl Rewriter {
-    /// Records a wish and applies it to everything that is sealed. What is sealed later, because it was still in the log, [`Rewriter::apply_erasures`] erases.
+    /// Records a wish and applies it to everything that is sealed and old enough to be touched. What is younger, or was still in the log,
+    /// [`Rewriter::apply_erasures`] erases later.
     ///
     /// Running it again finishes what was interrupted.
     ///
@@ -121,9 +124,10 @@ impl Rewriter {
         let mut contended = 0;
         'partition: while contended < ATTEMPTS {
             let mut sequence = self.settle(topic, partition).await?;
-            let names = self.lake.batches().names(topic, partition).await.map_err(CompactError::lake("list the batches"))?;
-            for name in names {
-                let fetched = match self.fetch(name).await {
+            let stored = self.lake.batches().stored(topic, partition).await.map_err(CompactError::lake("list the batches"))?;
+            let mut young = 0;
+            for batch in stored {
+                let fetched = match self.fetch(batch.name).await {
                     Err(CompactError::Lake { source, .. }) if source.is_not_found() => {
                         contended += 1;
                         continue 'partition;
@@ -132,6 +136,10 @@ impl Rewriter {
                 };
                 let found = find(topic, &fetched, erased).await?;
                 if found.rows + found.letters == 0 {
+                    continue;
+                }
+                if !self.settings.is_settled(&batch, Timestamp::now()) {
+                    young += 1;
                     continue;
                 }
                 let footer = [fetched.footer.clone()];
@@ -149,6 +157,7 @@ impl Rewriter {
                 report.batches += 1;
                 report.removed += carried.removed as u64;
             }
+            report.young += young;
             let removed = self.lake.batches().remove_superseded(topic, partition).await;
             report.removed += removed.map_err(CompactError::lake("remove batches whose place another one took"))? as u64;
             return Ok(());

@@ -73,7 +73,7 @@ impl Rewriter {
             let parquet = fetched.input.parquet.clone();
             let newest = blocking(move || newest_time(&parquet)).await?.map_err(unreadable(batch.name))?;
             // One without rows is as old as its object.
-            if newest.unwrap_or(batch.created) >= before {
+            if newest.unwrap_or(batch.created) >= before || !self.settings.is_settled(&batch, Timestamp::now()) {
                 break;
             }
             size += bytes(&fetched);

@@ -1,7 +1,8 @@
 //! What a run is told.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use nocturne_columns::Resources;
+use nocturne_lake::StoredBatch;
 
 /// Which batches are worth being merged, and what merging may use.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,12 +11,20 @@ pub struct CompactSettings {
     pub target_bytes: u64,
     /// Fewest batches that are worth merging.
     pub min_batches: usize,
-    /// Batches younger than this are left alone: their writer may still be at it, and a batcher that starts reads their ids to recognize what comes twice.
+    /// Batches younger than this are left alone by everything: a batcher that lost its partition and does not know it yet may still try to create their names,
+    /// and must find them taken.
     pub min_age: SignedDuration,
-    /// Newest batches of a partition that are left alone, for the same reasons.
+    /// Newest batches of a partition that are not merged: a batcher that starts reads their ids to recognize what comes twice.
     pub keep_newest: usize,
     /// Memory and disk of sorting.
     pub resources: Resources,
+}
+
+impl CompactSettings {
+    /// Whether a batch may be touched.
+    pub(crate) fn is_settled(&self, batch: &StoredBatch, now: Timestamp) -> bool {
+        now.duration_since(batch.created) >= self.min_age
+    }
 }
 
 impl Default for CompactSettings {

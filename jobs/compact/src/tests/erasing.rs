@@ -4,7 +4,7 @@ use nocturne_lake::Lake;
 use nocturne_wire::{Offset, SubjectId, TenantId, Topic, avro};
 
 use super::{P0, assert_clean, at, feedback_of, judged, rewriter, rows_by_offset, said, seal_many, seal_raw, subject};
-use crate::Wish;
+use crate::{CompactSettings, Rewriter, Wish};
 
 fn wish(subject: &str, until: u64) -> Wish {
     Wish { subject: SubjectId::parse(subject).expect("an id"), tenant: None, until: at(until) }
@@ -60,6 +60,18 @@ async fn a_dead_letter_that_names_the_subject_is_erased() {
     let report = rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
     assert_eq!((report.interactions, report.dead_letters, report.batches), (0, 1, 1));
     assert_clean(&lake).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_a_batcher_may_still_be_at_is_left_for_the_next_run() {
+    let lake = Lake::memory();
+    seal_many(&lake, 2, 3).await;
+    let patient = Rewriter::new(lake.clone(), CompactSettings::default(), "test");
+    let report = patient.erase(&wish("anna", 5000)).await.expect("recorded");
+    assert_eq!((report.interactions, report.batches, report.young), (0, 0, 2));
+    assert_eq!(rows_by_offset(&lake).await.len(), 6);
+    let report = rewriter(&lake).apply_erasures().await.expect("erased");
+    assert_eq!((report.interactions, report.batches, report.young), (2, 2, 0));
 }
 
 #[tokio::test]

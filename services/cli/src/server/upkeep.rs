@@ -34,6 +34,8 @@ fn commands(settings: &UpkeepSettings) -> Vec<Vec<String>> {
         commands.push(vec!["retain".to_owned(), "--days".to_owned(), settings.keep_days.to_string()]);
     }
     if settings.compact_hours > 0 {
+        // What was too young, or still in the log, when somebody asked to be forgotten.
+        commands.push(vec!["erase".to_owned(), "--again".to_owned()]);
         commands.push(vec!["compact".to_owned()]);
     }
     commands
@@ -93,10 +95,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_old_is_removed_before_the_rest_is_compacted() {
+    fn what_must_go_is_removed_before_the_rest_is_compacted() {
         let settings = |compact_hours, keep_days| commands(&UpkeepSettings { compact_hours, keep_days });
-        assert_eq!(settings(24, 90), [&["retain", "--days", "90"][..], &["compact"]]);
-        assert_eq!(settings(24, 0), [["compact"]]);
+        assert_eq!(settings(24, 90), [&["retain", "--days", "90"][..], &["erase", "--again"], &["compact"]]);
+        assert_eq!(settings(24, 0), [&["erase", "--again"][..], &["compact"]]);
         assert!(settings(0, 0).is_empty());
     }
 }

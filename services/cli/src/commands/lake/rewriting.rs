@@ -20,8 +20,8 @@ use crate::{
 
 const COMPACT: &str = "\
 Readers see every record once at any moment. DuckDB and others that glob the store, instead of asking `nocturne lake sql`, can meet a batch and the one that
-took its place side by side for as long as the removal takes. Run it daily, from cron or a CronJob; several at once do no harm, and what one that was killed
-left undone the next one finishes. Batches of the last hour, and each partition's newest eight, are left alone.
+took its place side by side for as long as the removal takes. `nocturne up` and `nocturne scheduler` run it daily; several at once do no harm, and what one that was
+killed left undone the next one finishes. Batches of the last hour, and each partition's newest eight, are left alone.
 
 Examples:
   nocturne lake compact
@@ -30,8 +30,8 @@ Examples:
 
 const ERASE: &str = "\
 Interactions of the subject go, their feedback, feedback of others on them, and dead letters that hold the subject's id. The record of the wish keeps only a
-digest of the id. What is still in the log is sealed later: run `nocturne lake erase --again` then. What nights have kept and generations have learned is not
-changed by this.
+digest of the id. Batches of the last hour, and what is still in the log, are left for a later run of `nocturne lake erase --again`, which `nocturne up` and
+`nocturne scheduler` do daily; the exit code is 3 as long as batches are left. What nights have kept and generations have learned is not changed by this.
 
 Examples:
   nocturne lake erase --subject anna
@@ -61,6 +61,21 @@ pub(crate) struct CompactArgs {
     /// Folder for what is spilled; the system's temporary folder unless given
     #[arg(long, value_name = "DIR")]
     spill: Option<PathBuf>,
+    #[command(flatten)]
+    age: Age,
+}
+
+#[derive(Debug, Args)]
+struct Age {
+    /// Batches younger than this are left alone, because their batcher may still be at it; 0 is safe when no batcher runs
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    min_age: u32,
+}
+
+impl Age {
+    fn settings(&self) -> CompactSettings {
+        CompactSettings { min_age: SignedDuration::from_mins(self.min_age.into()), ..CompactSettings::default() }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +93,8 @@ pub(crate) struct EraseArgs {
     /// Apply all earlier wishes to what was sealed since
     #[arg(long, conflicts_with = "subject")]
     again: bool,
+    #[command(flatten)]
+    age: Age,
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +106,8 @@ pub(crate) struct RetainArgs {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    age: Age,
 }
 
 const HINT: &str = "run it again: what was begun is finished then; `nocturne lake audit` says what is damaged";
@@ -103,7 +122,7 @@ pub(super) async fn compact(global: &Global, lake: &Lake, args: &CompactArgs) ->
         target_bytes: args.target << 20,
         min_batches: args.min_batches,
         resources: Resources { memory_bytes: args.memory << 20, spill: args.spill.clone() },
-        ..CompactSettings::default()
+        ..args.age.settings()
     };
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
@@ -133,7 +152,7 @@ fn describe_compacted(done: &Compacted) -> String {
 }
 
 pub(super) async fn erase(global: &Global, lake: &Lake, args: &EraseArgs) -> anyhow::Result<Outcome> {
-    let rewriter = Rewriter::new(lake.clone(), CompactSettings::default(), actor());
+    let rewriter = Rewriter::new(lake.clone(), args.age.settings(), actor());
     let doing = "erasing a subject";
     let report = match &args.subject {
         None => rewriter.apply_erasures().await,
@@ -142,13 +161,21 @@ pub(super) async fn erase(global: &Global, lake: &Lake, args: &EraseArgs) -> any
             rewriter.erase(&Wish { subject: subject.clone(), tenant: args.tenant.clone(), until }).await
         }
     };
-    output::show(global.format, &report.advise(doing, HINT)?, describe_erasure)?;
-    Ok(Outcome::Done)
+    let report = report.advise(doing, HINT)?;
+    output::show(global.format, &report, describe_erasure)?;
+    Ok(Outcome::of(report.young == 0))
 }
 
 fn describe_erasure(report: &ErasureReport) -> String {
-    let ErasureReport { erasures, interactions, feedback, dead_letters, batches, .. } = report;
+    let ErasureReport { erasures, interactions, feedback, dead_letters, batches, young, .. } = report;
     let wishes = counted(*erasures as usize, "wish");
+    if *young > 0 {
+        let left = counted(*young as usize, "batch");
+        return format!(
+            "{wishes}: wrote {} again; {left} of the last hour must wait: run `nocturne lake erase --again` later",
+            counted(*batches as usize, "batch")
+        );
+    }
     if *batches == 0 {
         return format!("{wishes}: no sealed batch holds any of it");
     }
@@ -174,7 +201,7 @@ pub(super) async fn retain(global: &Global, lake: &Lake, args: &RetainArgs) -> a
     let before = Timestamp::now()
         .checked_sub(kept)
         .map_err(|_| refused(format!("keeping {} days: that is before the calendar begins", args.days), "give fewer days"))?;
-    let rewriter = Rewriter::new(lake.clone(), CompactSettings::default(), actor());
+    let rewriter = Rewriter::new(lake.clone(), args.age.settings(), actor());
     let removed = rewriter.retain(before, args.dry_run).await.advise("removing old batches", HINT)?;
     output::show(global.format, &Removed { removed, before, dry_run: args.dry_run }, describe_removed)?;
     Ok(Outcome::Done)
