@@ -17,6 +17,10 @@ use crate::{
 /// How long an id that the registry denied is not asked for again; records that name it are dead letters until then.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
 
+/// After what time an id that was denied is asked for once more before that is believed: a letter is for ever, and one of several registries may not have
+/// heard yet of what was registered at another.
+const ASK_TWICE: Duration = Duration::from_secs(2);
+
 /// Why an id stands for nothing here.
 const NO_REGISTRY: &str = "a batcher needs that registry to read it; set `url` in [kafka.registry]";
 
@@ -47,16 +51,18 @@ impl Writers {
             return Ok(Arc::new(ids.into_iter().map(nothing).collect()));
         };
         let known = self.known();
+        let mut denied = Vec::new();
         for id in ids.into_iter().filter(|id| is_open(known.get(id))) {
-            let named = match registry.schema(id).await? {
-                Registered::Avro(text) => match schemas.learn(&text) {
-                    Ok(print) => Named::Schema(print),
-                    Err(error) => Named::Unusable(chain(&error)),
-                },
-                Registered::Unusable(why) => Named::Unusable(why),
-                Registered::Unknown => Named::Absent(Instant::now()),
-            };
-            self.note(id, named);
+            match ask(registry, id, schemas).await? {
+                Named::Absent(_) => denied.push(id),
+                named @ (Named::Schema(_) | Named::Unusable(_)) => self.note(id, named),
+            }
+        }
+        if !denied.is_empty() {
+            tokio::time::sleep(ASK_TWICE).await;
+        }
+        for id in denied {
+            self.note(id, ask(registry, id, schemas).await?);
         }
         Ok(self.known())
     }
@@ -75,6 +81,17 @@ impl Writers {
         names.retain(|_, named| !matches!(named, Named::Absent(_)) || !is_open(Some(named)));
         names.insert(id, named);
     }
+}
+
+async fn ask(registry: &Registry, id: u32, schemas: &FoundSchemas) -> Result<Named, RegistryError> {
+    Ok(match registry.schema(id).await? {
+        Registered::Avro(text) => match schemas.learn(&text) {
+            Ok(print) => Named::Schema(print),
+            Err(error) => Named::Unusable(chain(&error)),
+        },
+        Registered::Unusable(why) => Named::Unusable(why),
+        Registered::Unknown => Named::Absent(Instant::now()),
+    })
 }
 
 /// Whether it is to be asked for.
@@ -136,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_id_is_asked_for_once() {
+    async fn each_id_is_asked_for_once_and_one_that_is_denied_twice() {
         let Played { writers, requests, .. } = played().await;
         let schemas = FoundSchemas::default();
         for _ in 0..3 {
@@ -146,7 +163,7 @@ mod tests {
             assert!(matches!(&names[&9], Named::Unusable(why) if why.contains("not an Avro schema")), "{names:?}");
             assert!(matches!(&names[&10], Named::Absent(_)), "{names:?}");
         }
-        assert_eq!(*requests.borrow(), 4);
+        assert_eq!(*requests.borrow(), 5);
         assert_eq!(writers.known().len(), 4);
     }
 
