@@ -15,6 +15,7 @@ use crate::{
         consumer::{self, Consumer},
         group::{self, Command, Member, Moved},
         intake::KafkaIntake,
+        registry::Registry,
     },
     local::log::LocalLog,
 };
@@ -51,6 +52,7 @@ pub struct Group(Members);
 
 struct KafkaMember {
     settings: Arc<KafkaSettings>,
+    registry: Option<Registry>,
     consumer: Weak<Consumer>,
     commands: mpsc::Sender<Command>,
     moved: channel::UnboundedReceiver<Moved>,
@@ -75,6 +77,7 @@ impl Group {
     /// # Errors
     /// When the settings make no sense; brokers need not be there.
     pub fn join(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        let registry = Registry::open(&settings.registry)?;
         let consumer = Arc::new(consumer::make(settings)?);
         let names = Topic::ALL.map(|topic| settings.topics.of(topic));
         consumer.subscribe(&names).map_err(|error| settings.failed("subscribing to topics", error))?;
@@ -84,12 +87,21 @@ impl Group {
         // Only the poll thread owns the consumer: it is the one that may wait while it is closed.
         let asked = Arc::downgrade(&consumer);
         group::spawn(Member::new(settings.clone(), consumer, receiver, sender, stop.clone()))?;
-        Ok(Self(Members::Kafka(KafkaMember { settings: Arc::new(settings.clone()), consumer: asked, commands, moved, stop })))
+        let settings = Arc::new(settings.clone());
+        Ok(Self(Members::Kafka(KafkaMember { settings, registry, consumer: asked, commands, moved, stop })))
     }
 
     /// Whether its partitions are those of a log of this process.
     pub const fn is_local(&self) -> bool {
         matches!(self.0, Members::Local { .. })
+    }
+
+    /// The registry that knows the schemas of framed records, when one is configured.
+    pub fn registry(&self) -> Option<Registry> {
+        match &self.0 {
+            Members::Local { .. } => None,
+            Members::Kafka(member) => member.registry.clone(),
+        }
     }
 
     /// Waits for the next change; `None` when there will be none any more, as was asked for. Cancel safe.

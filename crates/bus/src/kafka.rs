@@ -10,6 +10,8 @@ pub(crate) mod group;
 mod guarded;
 pub(crate) mod intake;
 pub(crate) mod producer;
+pub(crate) mod registrar;
+pub(crate) mod registry;
 pub(crate) mod settings;
 mod token;
 mod topic_id;
@@ -18,9 +20,10 @@ pub(crate) mod window;
 pub use self::{
     admin::{TopicState, create_topics, delete_topics, inspect_topic},
     client::{KafkaError, PASSWORD_VARIABLE},
-    doctor::{Check, Finding, examine_kafka},
+    doctor::{Check, Finding, examine_kafka, registry::examine_registry},
+    registry::{REGISTRY_PASSWORD_VARIABLE, Registered, Registry, RegistryError},
     settings::{
         Assignment, Codec, ConsumerSettings, CreateSettings, KafkaSettings, Mechanism, ProducerSettings, Protocol,
-        SecuritySettings, TopicNames,
+        RegistrySettings, SecuritySettings, TopicNames,
     },
 };

@@ -30,8 +30,8 @@ pub use group::{Change, Group, Revoked};
 pub use intake::{Intake, ReadError};
 pub use kafka::{
     Assignment, Check, Codec, ConsumerSettings, CreateSettings, Finding, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE,
-    ProducerSettings, Protocol, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka,
-    inspect_topic,
+    ProducerSettings, Protocol, REGISTRY_PASSWORD_VARIABLE, Registered, Registry, RegistryError, RegistrySettings,
+    SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka, examine_registry, inspect_topic,
 };
 pub use local::{
     frame::{MAX_PAYLOAD_BYTES, frame, intact_records},

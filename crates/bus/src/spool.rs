@@ -23,8 +23,12 @@ use tokio::sync::watch;
 
 use self::forwarder::Forwarder;
 use crate::{
-    Durability, KafkaSettings, LogSettings, OnFull, OpenError, Partitions, Publisher, Recovered, Stats,
-    kafka::{KafkaError, producer::KafkaWire},
+    Durability, KafkaSettings, LogSettings, OnFull, OpenError, Partitions, Publisher, Recovered, RegistryError, Stats,
+    kafka::{
+        KafkaError,
+        producer::KafkaWire,
+        registrar::{Registrar, Registration},
+    },
     local::log::LocalLog,
 };
 
@@ -111,16 +115,19 @@ pub struct Spool {
     log: LocalLog,
     stop: Shutdown,
     status: watch::Receiver<SpoolStatus>,
+    registration: Option<watch::Receiver<Registration>>,
     forwarder: Option<JoinHandle<()>>,
 }
 
 impl Spool {
-    /// Opens the spool in a directory that belongs to this process alone, and begins to send. Brokers need not be there.
+    /// Opens the spool in a directory that belongs to this process alone, and begins to send. Brokers and the schema registry need not be there.
     ///
     /// # Errors
     /// When the directory cannot be read or repaired, or the settings make no sense.
     pub fn open(dir: &Path, settings: &SpoolSettings, kafka: &KafkaSettings) -> Result<Self, SpoolError> {
-        let wire = KafkaWire::open(kafka)?;
+        let registrar = Registrar::open(kafka)?;
+        let registration = registrar.as_ref().map(Registrar::registration);
+        let wire = KafkaWire::open(kafka, registration.clone())?;
         let log = LocalLog::open_keyed(dir, &settings.log())?;
         let (sender, status) = watch::channel(SpoolStatus::default());
         let stop = Shutdown::new();
@@ -130,7 +137,25 @@ impl Spool {
         let (stopped, drain) = (stop.clone(), Duration::from_secs(settings.drain_seconds));
         let thread = thread::Builder::new().name("spool-forwarder".to_owned()).spawn(move || forwarder.run(&stopped, drain));
         let forwarder = Some(thread.map_err(KafkaError::Thread)?);
-        Ok(Self { log, stop, status, forwarder })
+        let spool = Self { log, stop, status, registration, forwarder };
+        if let Some(registrar) = registrar {
+            registrar.start(&spool.stop)?;
+        }
+        Ok(spool)
+    }
+
+    /// Waits for the schema registry's first word, when there is a registry, for as long as one answer of it may take. What was refused is asked for
+    /// again while this spool is open, whatever the word was; until then records wait.
+    ///
+    /// # Errors
+    /// What the registry, or the way to it, had to say.
+    pub async fn registered(&self) -> Result<(), Arc<RegistryError>> {
+        let Some(mut registration) = self.registration.clone() else { return Ok(()) };
+        match registration.wait_for(|registration| !matches!(registration, Registration::Asking)).await.as_deref() {
+            Ok(Registration::Failed(error)) => Err(error.clone()),
+            // The thread is gone when the spool is being closed.
+            Ok(Registration::Asking | Registration::Known(_)) | Err(_) => Ok(()),
+        }
     }
 
     /// A handle that publishes.

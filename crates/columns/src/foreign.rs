@@ -41,13 +41,33 @@ impl Schemas {
     /// # Errors
     /// [`ColumnsError::Damaged`] when it is no schema, or has another fingerprint.
     pub fn add(&mut self, fingerprint: u64, text: &str) -> Result<()> {
-        let found = AvroSchema::new(text.to_owned()).fingerprint(FingerprintAlgorithm::Rabin);
-        let found = found.map_err(|error| ColumnsError::unreadable(WHAT, "it is not an Avro schema", error))?;
-        if found != Fingerprint::Rabin(fingerprint) {
-            return Err(ColumnsError::damaged(WHAT, format!("its fingerprint is {found:?}, not {fingerprint:016x}")));
+        let found = fingerprint_of(text)?;
+        if found != fingerprint {
+            return Err(ColumnsError::damaged(WHAT, format!("its fingerprint is {found:016x}, not {fingerprint:016x}")));
         }
         self.texts.insert(fingerprint, text.into());
         Ok(())
+    }
+
+    /// Takes in a schema that came under another name than its fingerprint, which is the answer.
+    ///
+    /// # Errors
+    /// [`ColumnsError::Damaged`] when it is no schema, or counts time in other units than a schema of the same fingerprint that is known: fingerprints
+    /// leave logical types out.
+    pub fn learn(&mut self, text: &str) -> Result<u64> {
+        let print = fingerprint_of(text)?;
+        let own = || Topic::ALL.into_iter().flat_map(avro::known).find(|(known, _)| *known == print).map(|(_, text)| text);
+        match self.texts.get(&print).map(|text| &**text).or_else(own) {
+            Some(known) if !units(text).is_subset(&units(known)) => {
+                let reason = format!("it is {print:016x} with other units of time: {:?}, not {:?}", units(text), units(known));
+                Err(ColumnsError::damaged(WHAT, reason))
+            }
+            Some(_) => Ok(print),
+            None => {
+                self.texts.insert(print, text.into());
+                Ok(print)
+            }
+        }
     }
 
     /// Fingerprints among records that neither this release nor this collection knows.
@@ -55,6 +75,22 @@ impl Schemas {
         let own = avro::fingerprint(topic);
         records.filter_map(avro::peek_fingerprint).filter(|print| *print != own && !self.texts.contains_key(print)).collect()
     }
+}
+
+fn fingerprint_of(text: &str) -> Result<u64> {
+    // It comes from outside, and the parser is somebody else's.
+    let found = catch_unwind(|| AvroSchema::new(text.to_owned()).fingerprint(FingerprintAlgorithm::Rabin));
+    let found = found.map_err(|_| ColumnsError::damaged(WHAT, "the parser of Avro schemas panicked"))?;
+    match found.map_err(|error| ColumnsError::unreadable(WHAT, "it is not an Avro schema", error))? {
+        Fingerprint::Rabin(print) => Ok(print),
+        other => Err(ColumnsError::damaged(WHAT, format!("its fingerprint is {other:?}, not a CRC-64"))),
+    }
+}
+
+/// The units of time that a schema names.
+fn units(text: &str) -> BTreeSet<&'static str> {
+    let units = [r#""timestamp-millis""#, r#""timestamp-micros""#, r#""timestamp-nanos""#];
+    units.into_iter().filter(|unit| text.contains(unit)).collect()
 }
 
 /// Records after resolution.

@@ -96,7 +96,8 @@ const SLICE_BYTES: usize = 1 << 20;
 const PIECE_BYTES: usize = 2 << 20;
 
 /// Seals records of a range: decodes and encodes them slice by slice, on up to `threads` threads, each a row group. `lost` are letters for offsets that have
-/// no record.
+/// no record. Letters keep their record as it is among those `as_they_came`, in the order of offsets, when it is there: `records` may have been
+/// translated on their way.
 ///
 /// # Errors
 /// Only when the schema cannot be turned into columns, or columns cannot be written; never because of a record.
@@ -104,6 +105,7 @@ pub fn seal_records(
     range: Range,
     records: &[(Offset, &[u8])],
     lost: Vec<DeadLetter>,
+    as_they_came: &[(Offset, &[u8])],
     recent: Option<&HashSet<IdHash>>,
     threads: usize,
 ) -> Result<Sealed> {
@@ -124,6 +126,11 @@ pub fn seal_records(
     }
     dead.extend(lost);
     dead.sort_by_key(|letter| letter.offset);
+    for letter in &mut dead {
+        if let Ok(at) = as_they_came.binary_search_by_key(&letter.offset, |(offset, _)| *offset) {
+            letter.raw = as_they_came[at].1.to_vec();
+        }
+    }
     let Range { name, last, begin, topic_id, writer: process } = range;
     let footer = BatchFooter {
         name,

@@ -81,7 +81,7 @@ async fn seal_raw(lake: &Lake, topic: Topic, partition: Partition, first: u64, r
         writer: "batcher-1".to_owned(),
     };
     let records: Vec<_> = raw.iter().zip(first..).map(|(raw, offset)| (Offset(offset), raw.as_slice())).collect();
-    let sealed = seal_records(range, &records, Vec::new(), None, 1).expect("sealed");
+    let sealed = seal_records(range, &records, Vec::new(), &[], None, 1).expect("sealed");
     lake.batches().seal(&sealed.footer, sealed.parquet, sealed.dead).await.expect("created");
 }
 

@@ -9,12 +9,14 @@
 mod binary;
 mod check;
 mod feedback;
+mod framed;
 mod interaction;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Checked, check, peek_time};
+pub use check::{Checked, check, peek_time, peek_time_of};
 pub use feedback::{decode_feedback, encode_feedback};
+pub use framed::{framed, open_framed};
 pub use interaction::{decode_interaction, encode_interaction};
 use jiff::Timestamp;
 
@@ -101,6 +103,11 @@ pub fn known(topic: Topic) -> impl Iterator<Item = (u64, &'static str)> {
 pub fn peek_fingerprint(bytes: &[u8]) -> Option<u64> {
     let (magic, print) = bytes.get(..HEADER_BYTES)?.split_at(MAGIC.len());
     (magic == MAGIC).then(|| print.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+}
+
+/// The datum of a record in single-object encoding; `None` when the record begins like something else.
+pub fn datum(bytes: &[u8]) -> Option<&[u8]> {
+    peek_fingerprint(bytes).map(|_| &bytes[HEADER_BYTES..])
 }
 
 /// A record of single-object encoding, from the fingerprint of its schema and its datum.

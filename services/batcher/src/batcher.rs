@@ -24,6 +24,7 @@ use crate::{
     schemas::FoundSchemas,
     store::Store,
     worker::{Read, Worker},
+    writers::Writers,
 };
 
 /// How long workers may take to stop when something ended the batcher.
@@ -75,6 +76,7 @@ pub(crate) struct Workers<S> {
     buffered: Arc<AtomicU64>,
     encoders: Encoders,
     schemas: FoundSchemas,
+    writers: Writers,
     status: watch::Sender<BatcherStatus>,
     pub(crate) ready: Vec<Worker<S>>,
     pub(crate) handle: BatcherHandle,
@@ -91,6 +93,7 @@ impl<S: Store> Workers<S> {
         let (status, told) = watch::channel(BatcherStatus::default());
         let handle = BatcherHandle { desks: Desks::default(), status: told };
         let at_once = if group.is_local() { group.next().await.map_err(BatcherError::Group)? } else { None };
+        let writers = Writers::new(group.registry());
         let mut workers = Self {
             settings: Arc::new(settings),
             group,
@@ -99,6 +102,7 @@ impl<S: Store> Workers<S> {
             buffered: Arc::default(),
             encoders: Encoders::start().map_err(BatcherError::Threads)?,
             schemas: FoundSchemas::default(),
+            writers,
             status,
             ready: Vec::new(),
             handle,
@@ -136,6 +140,7 @@ impl<S: Store> Workers<S> {
             share: Share::new(self.buffered.clone(), self.settings.buffered_bytes),
             encoders: self.encoders.clone(),
             schemas: self.schemas.clone(),
+            writers: self.writers.clone(),
             flushes,
             status: self.status.clone(),
             read: Read::nothing(),

@@ -1,6 +1,6 @@
 //! What can go wrong, told apart by what a person does next.
 
-use nocturne_bus::{KafkaError, ReadError};
+use nocturne_bus::{KafkaError, ReadError, RegistryError};
 use nocturne_columns::ColumnsError;
 use nocturne_lake::LakeError;
 use nocturne_wire::{BatchName, Offset, Partition, Topic, path};
@@ -20,6 +20,19 @@ pub enum BatcherError {
         /// Why it failed.
         #[source]
         source: LakeError,
+    },
+    /// The schema registry failed; trying again may help. What it says about a record is no error.
+    #[error(
+        "finding out what the records of {topic} partition {partition} were written with; `nocturne doctor kafka` finds out what is wrong"
+    )]
+    Registry {
+        /// The topic.
+        topic: Topic,
+        /// The partition.
+        partition: Partition,
+        /// Why it failed.
+        #[source]
+        source: RegistryError,
     },
     /// A batch in the lake cannot be read, and where the partition continues is in it.
     #[error("reading the batch {} to continue after it; restore it from a copy of the lake", path::batch(name))]
@@ -123,6 +136,7 @@ impl BatcherError {
         match self {
             Self::Encode { .. } | Self::Disorder { .. } | Self::Panicked { .. } | Self::Read(ReadError::Truncated { .. }) => true,
             Self::Lake { .. }
+            | Self::Registry { .. }
             | Self::Batch { .. }
             | Self::TopicRecreated { .. }
             | Self::LakeBehind { .. }

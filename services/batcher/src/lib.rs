@@ -22,6 +22,7 @@ mod budget;
 mod decide;
 mod encoders;
 mod error;
+mod framed;
 mod handle;
 mod position;
 mod prepare;
@@ -31,6 +32,7 @@ mod settings;
 mod status;
 mod store;
 mod worker;
+mod writers;
 
 pub use batcher::Batcher;
 pub use decide::{Accumulated, Decision, Now, Reason, decide};

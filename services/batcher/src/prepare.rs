@@ -2,10 +2,14 @@
 
 use bytes::Bytes;
 use nocturne_bus::Record;
-use nocturne_columns::{ColumnsError, DeadLetter, IdHash, Range, Schemas, Sealed, open_ids, resolve, seal_records};
+use nocturne_columns::{ColumnsError, DeadLetter, IdHash, Range, Resolved, Schemas, Sealed, open_ids, resolve, seal_records};
 use nocturne_wire::{BatchName, Offset, batch::BatchFooter};
 
-use crate::{BatcherError, recent::RecentIds};
+use crate::{
+    BatcherError,
+    framed::{Names, unframe},
+    recent::RecentIds,
+};
 
 /// Why an offset has no record: the log set the damage aside when it was opened.
 const LOST: &str = "the log lost the record: its segment was damaged";
@@ -13,22 +17,26 @@ const LOST: &str = "the log lost the record: its segment was damaged";
 /// Why an offset of a Kafka topic has no record.
 const NOT_A_RECORD: &str = "Kafka has no record at this offset: it is a transaction's marker, or was compacted away";
 
-/// Decodes, drops duplicates and encodes. `local` says whether the records come from this process's own log.
+/// Takes records out of their frames, decodes, drops duplicates and encodes. `local` says whether the records come from this process's own log.
 pub(crate) fn prepare(
     range: Range,
     records: &[Record],
     local: bool,
     recent: &RecentIds,
+    names: &Names,
     schemas: &Schemas,
     threads: usize,
 ) -> Result<Sealed, BatcherError> {
     in_order(range.name, range.last, records)?;
     let name = range.name;
-    let resolved = resolve(name.topic, schemas, records.iter().map(|record| (record.offset, record.payload.as_ref())));
+    let came: Vec<(Offset, &[u8])> = records.iter().map(|record| (record.offset, record.payload.as_ref())).collect();
+    let Resolved { records: plain, dead: nameless } = unframe(names, came.iter().copied());
+    let resolved = resolve(name.topic, schemas, plain.iter().map(|(offset, raw)| (*offset, raw.as_ref())));
     let raw: Vec<(Offset, &[u8])> = resolved.records.iter().map(|(offset, raw)| (*offset, raw.as_ref())).collect();
     let mut letters = lost(range.name.first, range.last, records, if local { LOST } else { NOT_A_RECORD });
+    letters.extend(nameless);
     letters.extend(resolved.dead);
-    seal_records(range, &raw, letters, Some(recent.set()), threads).map_err(|source| BatcherError::Encode { name, source })
+    seal_records(range, &raw, letters, &came, Some(recent.set()), threads).map_err(|source| BatcherError::Encode { name, source })
 }
 
 /// Whether offsets ascend within the range. If they did not, a record would be sealed twice or under another one's offset, and nothing else

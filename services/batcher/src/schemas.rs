@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nocturne_columns::Schemas;
+use nocturne_columns::{ColumnsError, Schemas};
 use nocturne_lake::LakeError;
 use nocturne_wire::Topic;
 
@@ -29,6 +29,12 @@ struct Inner {
 }
 
 impl FoundSchemas {
+    /// Takes in a schema that was found elsewhere; its fingerprint.
+    pub(crate) fn learn(&self, text: &str) -> Result<u64, ColumnsError> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut inner.schemas).learn(text)
+    }
+
     /// The schemas that these records need, as far as the lake holds them.
     pub(crate) async fn of<'a, S: Store>(
         &self,
@@ -47,15 +53,16 @@ impl FoundSchemas {
         for print in missing {
             let found = store.schema(print).await?;
             let text = found.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
-            let added = text.map(|text| Arc::make_mut(&mut schemas).add(print, text));
+            // Into what is there by now: another partition's worker may have found one meanwhile.
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let added = text.map(|text| Arc::make_mut(&mut inner.schemas).add(print, text));
             match added {
                 Some(Ok(())) => {
                     tracing::info!(
                         fingerprint = format!("{print:016x}"),
                         "records of another release are read by the schema in the lake"
                     );
-                    inner.schemas = schemas.clone();
+                    schemas = inner.schemas.clone();
                 }
                 outcome => {
                     let reason =

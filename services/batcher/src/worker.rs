@@ -7,15 +7,24 @@ use nocturne_bus::{Intake, ReadError, Record};
 use nocturne_columns::{Range, Sealed};
 use nocturne_kit::{Shutdown, retry::Backoff, telemetry::chain};
 use nocturne_lake::LakeError;
-use nocturne_wire::{BatchName, Offset, Partition, Topic, avro};
+use nocturne_wire::{BatchName, Offset, Partition, Topic};
 use tokio::{
     sync::{mpsc, watch},
     time::{Duration, Instant},
 };
 
 use crate::{
-    Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent, budget::Share,
-    decide, encoders::Encoders, handle::Flush, position, prepare, recent::RecentIds, schemas::FoundSchemas, store::Store,
+    Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent,
+    budget::Share,
+    decide,
+    encoders::Encoders,
+    framed::{self, Names},
+    handle::Flush,
+    position, prepare,
+    recent::RecentIds,
+    schemas::FoundSchemas,
+    store::Store,
+    writers::Writers,
 };
 
 /// A worker whose batch took longer than this to seal was stopped on the way. What it had lost the race against may have been rewritten since, under
@@ -46,6 +55,7 @@ pub(crate) struct Worker<S> {
     pub(crate) share: Share,
     pub(crate) encoders: Encoders,
     pub(crate) schemas: FoundSchemas,
+    pub(crate) writers: Writers,
     pub(crate) flushes: mpsc::Receiver<Flush>,
     pub(crate) status: watch::Sender<BatcherStatus>,
     pub(crate) read: Read,
@@ -86,8 +96,8 @@ impl Read {
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 
-    fn note_times(&mut self, records: &[Record]) {
-        for time in records.iter().filter_map(|record| avro::peek_time(&record.payload)) {
+    fn note_times(&mut self, names: &Names, records: &[Record]) {
+        for time in records.iter().filter_map(|record| framed::peek_time(names, &record.payload)) {
             let (first, newest) = self.times.unwrap_or((time, time));
             self.times = Some((first, newest.max(time)));
         }
@@ -231,7 +241,11 @@ impl<S: Store> Worker<S> {
             Err(error) => return Err(error.into()),
         };
         self.read.took += begun.elapsed();
-        self.read.note_times(&more);
+        // Asked for now, so that the records' times are known; a batch is not sealed before all its ids are.
+        let named = self.names(&more).await;
+        if let Ok(names) = &named {
+            self.read.note_times(names, &more);
+        }
         let bytes: u64 = more.iter().map(|record| record.payload.len() as u64).sum();
         Arc::make_mut(&mut self.read.records).extend(more);
         self.share.set(before.bytes + bytes);
@@ -241,7 +255,15 @@ impl<S: Store> Worker<S> {
                 self.read.first_at = self.read.newest_at;
             }
         }
-        Ok(())
+        named.map(drop)
+    }
+
+    /// What the ids stand for that framed records among these name.
+    async fn names(&self, records: &[Record]) -> Result<Arc<Names>, BatcherError> {
+        let (topic, partition) = (self.topic, self.partition);
+        let ids = framed::ids(records.iter().map(|record| record.payload.as_ref()));
+        let failed = |source| BatcherError::Registry { topic, partition, source };
+        self.writers.of(ids, &self.schemas).await.map_err(failed)
     }
 
     /// Seals what was read; whoever was first, the worker then stands after the batch of that name.
@@ -302,6 +324,7 @@ impl<S: Store> Worker<S> {
         };
         let (topic, partition) = (self.topic, self.partition);
         let failed = |source| BatcherError::Lake { doing: "reading a writer's schema for", topic, partition, source };
+        let names = self.names(&self.read.records).await?;
         let payloads = self.read.records.iter().map(|record| record.payload.as_ref());
         let schemas = self.schemas.of(&self.store, topic, payloads).await.map_err(failed)?;
         let local = self.intake.is_local();
@@ -309,7 +332,7 @@ impl<S: Store> Worker<S> {
         let what = || format!("{} partition {}", self.topic, self.partition);
         let prepared = self
             .encoders
-            .run_on_several(move |threads| prepare::prepare(range, &records, local, &recent, &schemas, threads))
+            .run_on_several(move |threads| prepare::prepare(range, &records, local, &recent, &names, &schemas, threads))
             .await;
         prepared.map_err(|why| BatcherError::Panicked { what: what(), why })?
     }
@@ -356,7 +379,7 @@ impl<S: Store> Worker<S> {
         self.share.set(bytes);
         self.read.times = None;
         let read = self.read.records.clone();
-        self.read.note_times(&read);
+        self.read.note_times(&self.writers.known(), &read);
         if self.intake.next() < next {
             self.intake.seek(next);
         }

@@ -37,9 +37,10 @@ pub struct Target {
 }
 
 /// All parsers.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "record", run: record, samples: samples::records, slow: false },
     Target { name: "foreign", run: foreign, samples: samples::foreign, slow: false },
+    Target { name: "framed", run: framed, samples: samples::framed, slow: false },
     Target { name: "segment", run: segment, samples: samples::segments, slow: false },
     Target { name: "batch", run: batch, samples: samples::batches, slow: false },
     Target { name: "document", run: document, samples: samples::documents, slow: false },
@@ -94,6 +95,26 @@ pub fn foreign(bytes: &[u8]) {
     for topic in Topic::ALL {
         let resolved = resolve(topic, &schemas, [(Offset(7), record)].into_iter());
         assert_eq!(resolved.records.len() + resolved.dead.len(), 1);
+    }
+}
+
+/// Framed records, and the schemas that a registry answers.
+pub fn framed(bytes: &[u8]) {
+    if let Some((id, datum)) = avro::open_framed(bytes) {
+        assert_eq!(avro::framed(id, datum), bytes, "a frame changed on its way");
+        assert_eq!(avro::peek_fingerprint(bytes), None, "a record is framed in one way");
+        for topic in Topic::ALL {
+            let print = avro::fingerprint(topic);
+            let single = avro::single_object(print, datum);
+            assert_eq!((avro::peek_fingerprint(&single), avro::datum(&single)), (Some(print), Some(datum)));
+            assert_eq!(avro::peek_time(&single), avro::peek_time_of(print, datum));
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let mut schemas = Schemas::default();
+        if let Ok(print) = schemas.learn(text) {
+            assert_eq!(schemas.learn(text).ok(), Some(print), "a schema has one fingerprint");
+        }
     }
 }
 

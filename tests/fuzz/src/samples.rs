@@ -24,6 +24,12 @@ pub fn foreign() -> Vec<Vec<u8>> {
     vec![[&schema[..], &[0], later].concat(), [&[0], &earlier[..]].concat()]
 }
 
+/// A framed record, and the schema that its id stands for.
+pub fn framed() -> Vec<Vec<u8>> {
+    let framed = include_bytes!("../../../schemas/wire/golden/interaction.v2.framed");
+    vec![framed.to_vec(), avro::INTERACTION_SCHEMA.into(), avro::FEEDBACK_SCHEMA.into()]
+}
+
 /// Two records framed as the local log frames them.
 pub fn segments() -> Vec<Vec<u8>> {
     let frames = [INTERACTION, FEEDBACK].into_iter().enumerate();

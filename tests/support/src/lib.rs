@@ -1,4 +1,4 @@
-//! Real counterparts for tests: Kafka, an S3 server, foreign clients.
+//! Real counterparts for tests: Kafka, a schema registry, an S3 server, foreign clients.
 //!
 //! Each is installed from a package registry by its ordinary client, once, into a cache outside the checkout; what cannot be had is
 //! [`Absent`] with the reason, which a test prints as SKIPPED. A server lives as long as its value, and not longer than the test's process,
@@ -6,11 +6,13 @@
 
 mod kafka;
 mod python;
+mod registry;
 mod s3;
 mod script;
 
 pub use kafka::{Kafka, Secured};
 pub use python::Python;
+pub use registry::Registry;
 pub use s3::S3;
 pub use script::Absent;
 

@@ -1,4 +1,4 @@
-//! Foreign clients and readers: confluent-kafka, DuckDB, pyarrow, boto3, fastavro.
+//! Foreign clients and readers: confluent-kafka with its client of schema registries, DuckDB, pyarrow, boto3, fastavro.
 
 use std::{path::PathBuf, process::Command};
 

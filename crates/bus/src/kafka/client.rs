@@ -7,7 +7,7 @@ use std::{
 
 use rdkafka::{ClientConfig, ClientContext, client::OAuthToken, config::RDKafkaLogLevel};
 
-use super::{KafkaSettings, guarded, settings::Mechanism, token};
+use super::{KafkaSettings, guarded, registry::RegistryError, settings::Mechanism, token};
 
 /// Environment variable that holds the password.
 pub const PASSWORD_VARIABLE: &str = "NOCTURNE_KAFKA_PASSWORD";
@@ -70,6 +70,9 @@ pub enum KafkaError {
         /// What stands on it.
         why: &'static str,
     },
+    /// The client of the schema registry was not made.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The group was left, and nothing can be asked any more.
     #[error("this process has left the consumer group on the Kafka brokers {brokers}")]
     Left {

@@ -1,5 +1,7 @@
 //! What is wrong with the way to Kafka, found step by step; each finding says what to do.
 
+pub(crate) mod registry;
+
 use std::{
     fs,
     net::{TcpStream, ToSocketAddrs as _},

@@ -1,11 +1,12 @@
 //! librdkafka's producer as a [`Wire`].
 
 use std::{
+    borrow::Cow,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use nocturne_wire::{Offset, Topic};
+use nocturne_wire::{Offset, Topic, avro};
 use rdkafka::{
     ClientContext,
     client::OAuthToken,
@@ -14,8 +15,13 @@ use rdkafka::{
     message::DeliveryResult,
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
 };
+use tokio::sync::watch;
 
-use super::{KafkaError, KafkaSettings, client, token};
+use super::{
+    KafkaError, KafkaSettings, client,
+    registrar::{Registration, SchemaIds},
+    token,
+};
 use crate::spool::wire::{Fate, NotHanded, Report, Wire};
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -99,13 +105,32 @@ pub(crate) struct KafkaWire {
     settings: KafkaSettings,
     inbox: Arc<Mutex<Inbox>>,
     producer: BaseProducer<Context>,
+    /// Whether this release's schemas are registered, when there is a registry.
+    registration: Option<watch::Receiver<Registration>>,
 }
 
 impl KafkaWire {
-    pub(crate) fn open(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+    pub(crate) fn open(
+        settings: &KafkaSettings,
+        registration: Option<watch::Receiver<Registration>>,
+    ) -> Result<Self, KafkaError> {
         let inbox = Arc::default();
         let producer = make(settings, &inbox)?;
-        Ok(Self { settings: settings.clone(), inbox, producer })
+        Ok(Self { settings: settings.clone(), inbox, producer, registration })
+    }
+
+    /// Ids of this release's schemas, when there is a registry.
+    fn ids(&self) -> Result<Option<SchemaIds>, String> {
+        self.registration.as_ref().map(|registration| registration.borrow().ids()).transpose()
+    }
+}
+
+/// A record as it is sent: framed when its schema has an id. What another release wrote, and is in the spool since, goes as it is: batchers read both.
+fn sent(ids: Option<SchemaIds>, topic: Topic, record: &[u8]) -> Cow<'_, [u8]> {
+    let own = avro::peek_fingerprint(record) == Some(avro::fingerprint(topic));
+    match (ids, avro::datum(record)) {
+        (Some(ids), Some(datum)) if own => avro::framed(ids.of(topic), datum).into(),
+        _ => record.into(),
     }
 }
 
@@ -135,7 +160,8 @@ fn make(settings: &KafkaSettings, inbox: &Arc<Mutex<Inbox>>) -> Result<BaseProdu
 impl Wire for KafkaWire {
     fn hand(&mut self, topic: Topic, offset: Offset, key: &[u8], payload: &[u8]) -> Result<(), NotHanded> {
         let name = self.settings.topics.of(topic);
-        let record = BaseRecord::with_opaque_to(name, mark(topic, offset)).key(key).payload(payload);
+        let payload = sent(self.ids().map_err(NotHanded::Failed)?, topic, payload);
+        let record = BaseRecord::with_opaque_to(name, mark(topic, offset)).key(key).payload(&*payload);
         self.producer.send(record).map_err(|(error, _)| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => NotHanded::Full,
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => NotHanded::Refused(error.to_string()),
@@ -153,6 +179,8 @@ impl Wire for KafkaWire {
     }
 
     fn probe(&mut self) -> Result<(), String> {
+        // Without ids nothing can be sent: to the spool that is a broker that does not answer yet.
+        self.ids()?;
         let metadata = self.producer.client().fetch_metadata(Some(&self.settings.topics.interactions), PROBE_TIMEOUT);
         // What was reported before the answer is out of date.
         self.producer.context().with(|inbox| inbox.down = None);
@@ -189,6 +217,20 @@ mod tests {
         for topic in Topic::ALL {
             for offset in [0, 1, 1 << 40, u64::MAX >> 1] {
                 assert_eq!(unmark(mark(topic, Offset(offset))), (topic, Offset(offset)));
+            }
+        }
+    }
+
+    #[test]
+    fn only_records_of_this_release_are_framed_and_only_with_a_registry() {
+        let ids = SchemaIds { interactions: 7, feedback: 8 };
+        let record = |print| avro::single_object(print, b"datum");
+        for (topic, id) in [(Topic::Interactions, 7), (Topic::Feedback, 8)] {
+            let own = record(avro::fingerprint(topic));
+            assert_eq!(avro::open_framed(&sent(Some(ids), topic, &own)), Some((id, &b"datum"[..])));
+            assert_eq!(sent(None, topic, &own), own);
+            for other in [record(1), b"poison".to_vec(), Vec::new()] {
+                assert_eq!(sent(Some(ids), topic, &other), other);
             }
         }
     }

@@ -288,6 +288,29 @@ impl CreateSettings {
     }
 }
 
+/// A schema registry that speaks Confluent's API. The password may also come from the environment as `NOCTURNE_REGISTRY_PASSWORD`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrySettings {
+    /// Where its API begins, such as `https://registry:8081`, or for Apicurio `…/apis/ccompat/v7`. Empty: there is none, and records are sent in
+    /// Avro's single-object encoding.
+    pub url: String,
+    /// User name, when it wants one.
+    pub username: String,
+    /// File that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// Certificates that the registry's may be signed by, PEM, besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Milliseconds that an answer may take.
+    pub timeout_milliseconds: u64,
+}
+
+impl Default for RegistrySettings {
+    fn default() -> Self {
+        Self { url: String::new(), username: String::new(), password_file: None, ca_file: None, timeout_milliseconds: 5_000 }
+    }
+}
+
 /// Settings of the Kafka transport.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -300,6 +323,8 @@ pub struct KafkaSettings {
     pub create: CreateSettings,
     /// Security.
     pub security: SecuritySettings,
+    /// The schema registry.
+    pub registry: RegistrySettings,
     /// Sending.
     pub producer: ProducerSettings,
     /// Receiving.
@@ -317,6 +342,7 @@ impl Default for KafkaSettings {
             topics: TopicNames::default(),
             create: CreateSettings::default(),
             security: SecuritySettings::default(),
+            registry: RegistrySettings::default(),
             producer: ProducerSettings::default(),
             consumer: ConsumerSettings::default(),
             statistics_milliseconds: 5_000,

@@ -80,6 +80,51 @@ fn a_schema_under_another_ones_fingerprint_is_refused() {
 }
 
 #[test]
+fn a_schema_that_came_under_another_name_is_known_by_its_fingerprint() {
+    let mut schemas = Schemas::default();
+    let later = avro::peek_fingerprint(LATER).expect("a record");
+    assert_eq!(schemas.learn(LATER_SCHEMA).expect("a schema"), later);
+    assert_eq!(schemas.learn(LATER_SCHEMA).expect("again"), later);
+    assert!(schemas.missing(Topic::Interactions, [LATER].into_iter()).is_empty());
+    assert_eq!(read(&schemas, &[LATER]), [golden(V2_JSON)]);
+    // What clients of other languages add to a schema is no part of its canonical form.
+    let java = avro::INTERACTION_SCHEMA.replacen(
+        r#""type": "string""#,
+        r#""type": {"type": "string", "avro.java.string": "String"}"#,
+        1,
+    );
+    assert_eq!(schemas.learn(&java).expect("a schema"), avro::fingerprint(Topic::Interactions));
+    for text in ["{}", "not JSON", "", &"[".repeat(100_000)] {
+        schemas.learn(text).expect_err("no schema");
+    }
+}
+
+#[test]
+fn a_schema_that_differs_in_its_units_of_time_only_is_refused() {
+    let millis = avro::INTERACTION_SCHEMA.replace("timestamp-micros", "timestamp-millis");
+    let refused = Schemas::default().learn(&millis).expect_err("another unit under the same fingerprint");
+    assert!(refused.to_string().contains("timestamp-millis"), "{refused}");
+    let bare = avro::INTERACTION_SCHEMA.replace(r#"{"type": "long", "logicalType": "timestamp-micros"}"#, r#""long""#);
+    assert_eq!(Schemas::default().learn(&bare).expect("no unit"), avro::fingerprint(Topic::Interactions));
+}
+
+#[test]
+fn a_letter_keeps_its_record_as_it_came() {
+    let translated = [(Offset(4), &b"translated"[..])];
+    let came = [(Offset(4), &b"as it came"[..])];
+    let range = crate::Range {
+        name: nocturne_wire::BatchName::new(Topic::Interactions, nocturne_wire::Partition(0), Offset(4)),
+        last: Offset(4),
+        begin: Offset(0),
+        topic_id: "a".to_owned(),
+        writer: "b".to_owned(),
+    };
+    let sealed = crate::seal_records(range, &translated, Vec::new(), &came, None, 1).expect("sealed");
+    let letters = crate::read_dead_letters(&sealed.dead.expect("a letter")).expect("read");
+    assert_eq!((letters.len(), letters[0].raw.as_slice()), (1, &b"as it came"[..]));
+}
+
+#[test]
 fn batches_that_the_first_release_sealed_are_still_read() {
     let batch = Bytes::from_static(include_bytes!("../../golden/interactions.v1.parquet"));
     assert_eq!(interactions(&read_batch(&batch).expect("read")).expect("interactions"), [golden(V1_JSON)]);

@@ -164,7 +164,7 @@ fn a_batch_that_several_threads_seal_is_the_same_as_one_that_one_seals() {
             topic_id: "topic-a".to_owned(),
             writer: "w".to_owned(),
         };
-        crate::seal_records(range, &raw, Vec::new(), None, threads).expect("sealed")
+        crate::seal_records(range, &raw, Vec::new(), &[], None, threads).expect("sealed")
     };
     let one = seal(1);
     for threads in [0, 2, 3, 16] {

@@ -38,9 +38,13 @@ pub fn check(topic: Topic, bytes: &[u8]) -> Result<Checked<'_>, DecodeError> {
 /// The time of a record in microseconds since 1970, without looking at the rest of it. `None` when its beginning is not one, or is of a schema whose fields
 /// may be in another order.
 pub fn peek_time(bytes: &[u8]) -> Option<i64> {
-    let print = super::peek_fingerprint(bytes)?;
-    Topic::ALL.into_iter().find(|topic| super::known(*topic).any(|(known, _)| known == print))?;
-    let mut from = Reader::new(bytes.get(super::HEADER_BYTES..)?);
+    peek_time_of(super::peek_fingerprint(bytes)?, super::datum(bytes)?)
+}
+
+/// [`peek_time`] of a datum that was written with the schema of this fingerprint.
+pub fn peek_time_of(fingerprint: u64, datum: &[u8]) -> Option<i64> {
+    Topic::ALL.into_iter().find(|topic| super::known(*topic).any(|(known, _)| known == fingerprint))?;
+    let mut from = Reader::new(datum);
     let length = from.count::<usize>("id").ok()?;
     from.take("id", length).ok()?;
     from.long("time").ok()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use nocturne_bus::{Check, Finding, examine_kafka};
+use nocturne_bus::{Check, Finding, examine_kafka, examine_registry};
 use nocturne_lake::Lake;
 
 use crate::{
@@ -19,7 +19,7 @@ const WINDOW_DAYS: u32 = 3;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DoctorCommand {
-    /// Names, connections, TLS, login, topics, permissions and retention; exit code 3 when something does not work
+    /// Names, connections, TLS, login, topics, permissions, retention and the schema registry; exit code 3 when something does not work
     #[command(
         after_help = "Examples:\n  nocturne doctor kafka --config nocturne.toml\n  nocturne doctor kafka --brokers localhost:9092"
     )]
@@ -68,7 +68,10 @@ async fn kafka(args: KafkaArgs) -> anyhow::Result<Vec<Check>> {
             "give --brokers, or a configuration with `brokers` in [kafka]",
         ));
     }
-    Ok(tokio::task::spawn_blocking(move || examine_kafka(&config.kafka, WINDOW_DAYS)).await?)
+    let of_registry = examine_registry(&config.kafka).await;
+    let mut checks = tokio::task::spawn_blocking(move || examine_kafka(&config.kafka, WINDOW_DAYS)).await?;
+    checks.extend(of_registry);
+    Ok(checks)
 }
 
 async fn store(global: &Global, args: &StoreArgs) -> anyhow::Result<Vec<Check>> {

@@ -23,7 +23,8 @@ impl Transport {
     /// Opens what the settings say in a state directory.
     ///
     /// # Errors
-    /// When the log cannot be opened, or the Kafka settings make no sense. Brokers need not be there.
+    /// When the log cannot be opened, the Kafka settings make no sense, or the schema registry refuses this release's schemas. Brokers and the registry
+    /// need not be there.
     pub(crate) async fn open(state: &Path, config: &Config) -> anyhow::Result<Self> {
         if config.kafka.is_set() {
             make_topics(config).await;
@@ -31,6 +32,13 @@ impl Transport {
             let opening = tokio::task::spawn_blocking(move || Spool::open(&dir, &spool, &kafka));
             let spool = opening.await.context("opening the spool")?.advise("opening the spool", KAFKA_HINT)?;
             tell(&spool.recovered());
+            // A registry that is away does not stop a start; one that will never take the schemas does, before records pile up.
+            if let Err(error) = spool.registered().await
+                && error.is_final()
+            {
+                spool.close().await;
+                return Err(error).advise("registering schemas", KAFKA_HINT);
+            }
             return Ok(Self::Kafka(spool));
         }
         let (dir, settings) = (places::log_dir(state), config.log.clone());

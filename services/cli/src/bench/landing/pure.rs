@@ -50,7 +50,7 @@ fn batches(records: &[Vec<u8>]) -> anyhow::Result<Spent> {
         let name = BatchName::new(Topic::Interactions, Partition(0), Offset(0));
         let last = Offset(raw.len() as u64 - 1);
         let range = Range { name, last, begin: Offset(0), topic_id: "bench".to_owned(), writer: "bench".to_owned() };
-        let sealed = nocturne_columns::seal_records(range, &raw, Vec::new(), None, 1)?;
+        let sealed = nocturne_columns::seal_records(range, &raw, Vec::new(), &[], None, 1)?;
         spent.bytes = sealed.parquet.len();
         spent.decode += sealed.decode;
         spent.encode += sealed.encode;

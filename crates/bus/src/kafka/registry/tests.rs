@@ -1,0 +1,90 @@
+//! The client against answers that are played, and settings that cannot be.
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use super::*;
+
+/// Answers one request, and tells what it was.
+async fn played(answer: &'static str) -> (RegistrySettings, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/root/", listener.local_addr().expect("bound"));
+    let served = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        let mut request = vec![0; 64 << 10];
+        let read = stream.read(&mut request).await.expect("a request");
+        stream.write_all(answer.as_bytes()).await.expect("taken");
+        String::from_utf8_lossy(&request[..read]).into_owned()
+    });
+    (RegistrySettings { url, timeout_milliseconds: 2_000, ..RegistrySettings::default() }, served)
+}
+
+fn opened(settings: &RegistrySettings) -> Registry {
+    Registry::open(settings).expect("sound").expect("named")
+}
+
+#[tokio::test]
+async fn a_request_has_its_path_and_its_login() {
+    let (mut settings, served) = played("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n{\"id\":7}").await;
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(secret.path(), "sesame\n").expect("written");
+    settings.username = "ada".to_owned();
+    settings.password_file = Some(secret.path().to_owned());
+    let registry = opened(&settings);
+    assert!(!format!("{registry:?}").contains("sesame"));
+    assert_eq!(registry.register("a/b-value", "\"string\"").await.expect("registered"), 7);
+    let request = served.await.expect("served").to_lowercase();
+    assert!(request.starts_with("post /root/subjects/a%2fb-value/versions http/1.1"), "{request}");
+    // `ada:sesame`
+    assert!(request.contains("authorization: basic ywrhonnlc2ftzq=="), "{request}");
+    assert!(request.ends_with(r#"{"schema":"\"string\""}"#), "{request}");
+}
+
+#[tokio::test]
+async fn an_incompatible_schema_is_final_and_says_what_to_do() {
+    let body = "HTTP/1.1 409 Conflict\r\ncontent-length: 37\r\n\r\n{\"error_code\":409,\"message\":\"no way\"}";
+    let (settings, _served) = played(body).await;
+    let error = opened(&settings).register("a-value", "\"string\"").await.expect_err("refused");
+    assert!(error.is_final());
+    let told = error.to_string();
+    assert!(told.contains("a-value") && told.contains("no way") && told.contains("[kafka.topics]"), "{told}");
+}
+
+#[tokio::test]
+async fn a_registry_that_fails_is_no_word_about_an_id() {
+    for answer in [
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\ncut",
+        "nonsense",
+    ] {
+        let (settings, _served) = played(answer).await;
+        let error = opened(&settings).schema(7).await.expect_err(answer);
+        assert!(!error.is_final(), "{error}");
+    }
+    let nowhere = RegistrySettings { url: "http://127.0.0.1:9".to_owned(), ..RegistrySettings::default() };
+    let error = opened(&nowhere).schema(7).await.expect_err("nobody there");
+    assert!(matches!(error, RegistryError::Unreachable { .. }), "{error}");
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused() {
+    let with = |url: &str| RegistrySettings { url: url.to_owned(), ..RegistrySettings::default() };
+    assert!(Registry::open(&with("")).expect("none").is_none());
+    for (settings, word) in [
+        (with("registry:8081"), "http://"),
+        (with("no address"), "http://"),
+        (with("http://ada:sesame@registry"), "password_file"),
+        (RegistrySettings { username: "ada".to_owned(), ..with("http://registry") }, REGISTRY_PASSWORD_VARIABLE),
+        (RegistrySettings { ca_file: Some("/nowhere/ca.crt".into()), ..with("http://registry") }, "/nowhere/ca.crt"),
+    ] {
+        let error = Registry::open(&settings).expect_err("refused");
+        assert!(error.is_final());
+        let told = error.to_string();
+        assert!(told.contains(word) && !told.contains("sesame"), "{told}");
+    }
+}
