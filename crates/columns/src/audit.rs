@@ -128,7 +128,7 @@ impl Audit {
     /// behind it when the night was planned, for a plan takes a batch to end where the next one begins.
     fn was_read(&mut self, night: NightId, batch: &PlannedBatch) {
         let key = (batch.name.topic, batch.name.partition);
-        if self.kept_from.get(&key).is_some_and(|kept_from| batch.last < *kept_from) {
+        if self.kept_from.get(&key).is_some_and(|kept_from| batch.name.first < *kept_from) {
             return;
         }
         // What was read may lie in a batch that took the place of the one that was planned.

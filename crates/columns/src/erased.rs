@@ -6,7 +6,7 @@ use arrow::{
     array::{BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray},
     compute::filter_record_batch,
 };
-use nocturne_wire::{Sha256Hex, SubjectId, Topic, rewrite::Erasure};
+use nocturne_wire::{Sha256Hex, SubjectId, TenantId, Topic, rewrite::Erasure};
 
 use crate::{ColumnsError, DeadLetter, IdHash, Result, rows::Columns};
 
@@ -18,8 +18,27 @@ pub struct Erased {
     rules: Vec<Rule>,
     /// Interactions of erased subjects: feedback on them goes, whoever gave it.
     interactions: HashSet<IdHash>,
-    /// Subjects by name, where they are known: a dead letter has no column to look at.
-    named: Vec<String>,
+    /// Subjects as Avro writes their ids, where they are known, and their tenants: a dead letter has no column to look at.
+    named: Vec<Named>,
+}
+
+#[derive(Debug, Clone)]
+struct Named {
+    subject: Vec<u8>,
+    tenant: Option<Vec<u8>>,
+}
+
+/// A text as Avro writes it: its length, then its bytes. The bytes alone would be found inside longer ids, too.
+fn as_avro(text: &str) -> Vec<u8> {
+    let mut zigzag = (text.len() as u64) << 1;
+    let mut bytes = Vec::with_capacity(text.len() + 2);
+    while zigzag >= 0x80 {
+        bytes.push(zigzag as u8 | 0x80);
+        zigzag >>= 7;
+    }
+    bytes.push(zigzag as u8);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
 }
 
 #[derive(Debug, Clone)]
@@ -40,10 +59,11 @@ impl Erased {
         Self { rules: rules.collect(), ..Self::default() }
     }
 
-    /// Also finds dead letters that hold the subject's id.
+    /// Also finds dead letters that hold the subject's id, and the tenant's when one is given, as Avro writes them.
     #[must_use]
-    pub fn naming(mut self, subject: &SubjectId) -> Self {
-        self.named.push(subject.to_string());
+    pub fn naming(mut self, subject: &SubjectId, tenant: Option<&TenantId>) -> Self {
+        let tenant = tenant.map(|tenant| as_avro(tenant.as_str()));
+        self.named.push(Named { subject: as_avro(subject.as_str()), tenant });
         self
     }
 
@@ -78,8 +98,8 @@ impl Erased {
 
     /// Whether a dead letter is erased.
     pub fn takes(&self, letter: &DeadLetter) -> bool {
-        let holds = |name: &String| letter.raw.windows(name.len().max(1)).any(|window| window == name.as_bytes());
-        self.named.iter().any(holds)
+        let holds = |text: &Vec<u8>| letter.raw.windows(text.len().max(1)).any(|window| window == text);
+        self.named.iter().any(|named| holds(&named.subject) && named.tenant.as_ref().is_none_or(holds))
     }
 
     /// The rows that stay.

@@ -68,15 +68,27 @@ pub(crate) const fn order(topic: Topic) -> &'static [&'static str] {
 
 /// Merges batches of one partition that follow each other into the batch `name`, without what is erased.
 ///
+/// `written` are the dead letters of that name, when an attempt that died has written them already: they stay, whatever it erased of them.
+///
 /// The inputs are in memory as they lie in the lake, and so is the outcome; rows in between are sorted within `resources`.
 ///
 /// # Errors
 /// [`ColumnsError::Damaged`] when an input is not what its name says, [`ColumnsError::Refused`] when the inputs do not follow each other or are of several
 /// topics, [`ColumnsError::OutOfMemory`] when sorting can neither stay in memory nor spill.
-pub async fn merge(name: BatchName, inputs: &[Input], writer: &str, erased: &Erased, resources: &Resources) -> Result<Merged> {
+pub async fn merge(
+    name: BatchName,
+    inputs: &[Input],
+    written: Option<&Bytes>,
+    writer: &str,
+    erased: &Erased,
+    resources: &Resources,
+) -> Result<Merged> {
     let mut footer = covering(name, inputs, writer)?;
     let (topic, before) = (name.topic, footer.rows + footer.dead);
-    let letters = letters(inputs, erased)?;
+    let letters = match written {
+        Some(bytes) => dead_letters::read_dead_letters(bytes)?,
+        None => letters(inputs, erased)?,
+    };
     let sorted = Sorted::of(topic, inputs, erased, resources).await?;
     let mut parquet = parquet_file::Writer::new(WHAT, schema::of(topic)?, seal::rewritten_properties(topic, footer.rows))?;
     footer.rows = 0;
@@ -103,7 +115,16 @@ fn covering(name: BatchName, inputs: &[Input], writer: &str) -> Result<BatchFoot
     let refused = |reason: String| Err(ColumnsError::Refused { what: "rewrite", reason });
     let mut all: Option<BatchFooter> = None;
     for input in inputs {
-        let footer = footer_of(WHAT, &parquet_file::open(WHAT, &input.parquet)?)?;
+        let opened = parquet_file::open(WHAT, &input.parquet)?;
+        let footer = footer_of(WHAT, &opened)?;
+        let known = schema::of(name.topic)?;
+        if let Some(column) = opened.schema().fields().iter().find(|field| known.column_with_name(field.name()).is_none()) {
+            return refused(format!(
+                "the batch from offset {} has the column `{}` of a later release, which this one would lose; run the newest release",
+                footer.name.first,
+                column.name()
+            ));
+        }
         if footer.name != input.name {
             return Err(ColumnsError::damaged(WHAT, format!("its footer names another batch: {:?}", footer.name)));
         }
@@ -135,6 +156,15 @@ pub fn follows(before: &BatchFooter, next: &BatchFooter) -> bool {
     let same =
         (before.name.topic, before.name.partition, &before.topic_id) == (next.name.topic, next.name.partition, &next.topic_id);
     same && before.last.0.checked_add(1) == Some(next.name.first.0)
+}
+
+/// Bytes that a batch's rows take when they are decoded, roughly.
+///
+/// # Errors
+/// [`ColumnsError::Damaged`] when the object is not a batch.
+pub fn decoded_bytes(object: &Bytes) -> Result<u64> {
+    let opened = parquet_file::open(WHAT, object)?;
+    Ok(opened.metadata().row_groups().iter().map(|group| group.total_byte_size().max(0) as u64).sum())
 }
 
 fn letters(inputs: &[Input], erased: &Erased) -> Result<Vec<DeadLetter>> {

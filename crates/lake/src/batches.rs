@@ -43,8 +43,8 @@ pub struct Auditable {
     pub superseded: Vec<String>,
 }
 
-/// Folders whose objects an audit reads.
-const AUDITED: [&str; 5] = [path::EPOCHS, path::REWRITES, "interactions", "feedback", path::DEAD_LETTERS];
+/// Folders whose objects an audit reads; what explains gaps comes last, so that no gap is seen whose reason was written after the listing.
+const AUDITED: [&str; 5] = ["interactions", "feedback", path::DEAD_LETTERS, path::EPOCHS, path::REWRITES];
 
 impl Batches {
     pub(crate) fn new(lake: Lake) -> Self {
@@ -168,7 +168,10 @@ impl Batches {
     pub(crate) async fn retire(&self, topic: Topic, partition: Partition, last: Offset) -> Result<usize> {
         let newest = self.last(topic, partition).await?;
         let mut removed = 0;
-        for object in self.objects(topic, partition).await? {
+        let mut objects = self.objects(topic, partition).await?;
+        // Dead letters first: as long as a batch is there the claim is not done.
+        objects.sort_by_key(|object| path::parse_batch(&object.path).is_some());
+        for object in objects {
             let batch = path::parse_batch(&object.path).or(path::parse_dead_letters(&object.path).map(|(name, _)| name));
             if batch.is_some_and(|name| name.first <= last && newest.is_some_and(|newest| name.first < newest.first)) {
                 self.lake.remove(&object.path).await?;

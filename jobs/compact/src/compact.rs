@@ -1,7 +1,7 @@
 //! Compaction: runs of small batches become large ones.
 
 use jiff::Timestamp;
-use nocturne_columns::{Erased, follows};
+use nocturne_columns::{Erased, decoded_bytes, follows};
 use nocturne_wire::{Offset, Partition, Topic, batch::BatchFooter, rewrite::RewriteReason};
 use serde::Serialize;
 
@@ -57,9 +57,10 @@ impl Rewriter {
             let stored = self.lake.batches().stored(topic, partition).await.map_err(CompactError::lake("list the batches"))?;
             let Some(run) = choose::run(&stored, from, Timestamp::now(), &self.settings) else { return Ok(()) };
             let mut fetched = Vec::with_capacity(run.len());
+            let mut room = Room { bytes: 2 * self.settings.target_bytes, decoded: MOST_DECODED };
             for batch in &stored[run] {
                 match self.fetch(batch.name).await {
-                    Ok(read) if belongs(fetched.last(), &read.footer) => fetched.push(read),
+                    Ok(read) if belongs(fetched.last(), &read.footer) && room.takes(&read) => fetched.push(read),
                     Ok(_) => break,
                     Err(error) => {
                         tracing::warn!(error = &error as &dyn std::error::Error, "a batch cannot be compacted");
@@ -93,6 +94,29 @@ impl Rewriter {
             progress(done);
         }
         Err(CompactError::Contended { topic, partition })
+    }
+}
+
+/// Bytes of rows that readers have in memory at once, when they read a merged batch whole. Their columns count offsets of texts in 31 bits.
+const MOST_DECODED: u64 = 512 << 20;
+
+/// How much more a merge may take: dead letters are in no listing of batches, and text that compresses well is longer than it looks.
+struct Room {
+    bytes: u64,
+    decoded: u64,
+}
+
+impl Room {
+    fn takes(&mut self, read: &Fetched) -> bool {
+        let left = |left: u64, taken: u64| left.checked_sub(taken);
+        let decoded = decoded_bytes(&read.input.parquet).unwrap_or(u64::MAX);
+        match (left(self.bytes, bytes(read)), left(self.decoded, decoded)) {
+            (Some(bytes), Some(decoded)) => {
+                *self = Self { bytes, decoded };
+                true
+            }
+            _ => false,
+        }
     }
 }
 

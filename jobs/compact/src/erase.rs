@@ -53,7 +53,7 @@ impl Rewriter {
     /// When the lake fails, or a batch cannot be read: what is in it is not known then, and nothing is said to be erased.
     pub async fn erase(&self, wish: &Wish) -> Result<ErasureReport> {
         self.record(wish).await?;
-        self.apply(Some(&wish.subject)).await
+        self.apply(Some(wish)).await
     }
 
     /// Applies every recorded erasure to everything that is sealed.
@@ -94,12 +94,12 @@ impl Rewriter {
         Err(failed(source))
     }
 
-    async fn apply(&self, subject: Option<&SubjectId>) -> Result<ErasureReport> {
+    async fn apply(&self, wish: Option<&Wish>) -> Result<ErasureReport> {
         let erasures = self.lake.erasures().list().await.map_err(CompactError::lake("read the erasures"))?;
         let mut report = ErasureReport { erasures: erasures.len() as u64, ..ErasureReport::default() };
         let mut erased = Erased::of(&erasures);
-        if let Some(subject) = subject {
-            erased = erased.naming(subject);
+        if let Some(wish) = wish {
+            erased = erased.naming(&wish.subject, wish.tenant.as_ref());
         }
         if erased.is_empty() {
             return Ok(report);
@@ -107,8 +107,10 @@ impl Rewriter {
         self.note_interactions(&mut erased).await?;
         // Feedback first: which of it is about a subject's interactions is known for as long as those are there, however often this is interrupted.
         for topic in [Topic::Feedback, Topic::Interactions] {
+            // As long as feedback is left, the interactions that it is about must say so to the next run.
+            let only_count = report.young > 0;
             for partition in self.partitions(topic).await? {
-                self.erase_partition(topic, partition, &erased, &mut report).await?;
+                self.erase_partition(topic, partition, &erased, only_count, &mut report).await?;
             }
         }
         Ok(report)
@@ -119,6 +121,7 @@ impl Rewriter {
         topic: Topic,
         partition: Partition,
         erased: &Erased,
+        only_count: bool,
         report: &mut ErasureReport,
     ) -> Result<()> {
         let mut contended = 0;
@@ -138,7 +141,7 @@ impl Rewriter {
                 if found.rows + found.letters == 0 {
                     continue;
                 }
-                if !self.settings.is_settled(&batch, Timestamp::now()) {
+                if only_count || !self.settings.is_settled(&batch, Timestamp::now()) {
                     young += 1;
                     continue;
                 }

@@ -135,16 +135,44 @@ impl Rewriter {
         };
         let inputs: Vec<Input> = fetched.into_iter().map(|fetched| fetched.input).collect();
         let failed = |source| CompactError::Batch { doing: "write", batch: path::batch(&output), source };
-        let merged = merge(output, &inputs, &self.actor, &erased, &self.settings.resources).await.map_err(failed)?;
+        let mut written = self.letters_of(&output, claim.last).await?;
+        let resources = &self.settings.resources;
+        let mut merged = merge(output, &inputs, written.as_ref(), &self.actor, &erased, resources).await.map_err(failed)?;
+        if written.is_none() && merged.dead.is_some() {
+            let letters = path::dead_letters(&output, claim.last);
+            let created = self.lake.create(&letters, merged.dead.clone().unwrap_or_default()).await;
+            if created.is_err_and(|error| error.is_already_exists()) {
+                // Somebody else carries this out, and may have erased less of them: the batch says what is there.
+                written = self.letters_of(&output, claim.last).await?;
+                merged = merge(output, &inputs, written.as_ref(), &self.actor, &erased, resources).await.map_err(failed)?;
+            }
+        }
         let bytes = merged.parquet.len() as u64;
         match self.lake.batches().seal(&merged.footer, merged.parquet, merged.dead).await {
             // Whoever else carried out the claim wrote the same rows.
             Err(error) if !error.is_already_exists() => return Err(CompactError::lake("create a batch")(error)),
             _ => {}
         }
+        // Others may have carried this out, and removed the outcome by retention, while the rows were sorted.
+        let failed = CompactError::lake("read the claims on a partition");
+        if let Some(newest) = self.lake.rewrites().newest(claim.topic, claim.partition).await.map_err(&failed)?
+            && newest.reason == RewriteReason::Retention
+            && newest.sequence > claim.sequence
+        {
+            self.lake.rewrites().retire(&newest).await.map_err(CompactError::lake("remove batches that are too old"))?;
+        }
         let (topic, partition, reason) = (claim.topic, claim.partition, claim.reason.as_str());
         tracing::info!(%topic, %partition, first = %output.first, last = %claim.last, batches = inputs.len(), bytes, reason, "batches rewritten");
         Ok(bytes)
+    }
+
+    /// The dead letters of a batch's name that are there already.
+    async fn letters_of(&self, name: &BatchName, last: Offset) -> Result<Option<Bytes>> {
+        match self.lake.batches().dead_letters(name, last).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(CompactError::lake("read dead letters")(error)),
+        }
     }
 
     /// The batches that a claim replaces; `None` when others carried it out and went on.

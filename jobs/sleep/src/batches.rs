@@ -1,36 +1,56 @@
 //! Planned offsets: the batches that hold them now, and their rows.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use nocturne_columns::{RecordBatch, concat, rows_between};
+use nocturne_columns::{RecordBatch, concat, read_footer, rows_between};
 use nocturne_lake::{Lake, LakeError};
-use nocturne_wire::{BatchName, path, plan::PlannedBatch};
+use nocturne_wire::{BatchName, Partition, Topic, path, plan::PlannedBatch};
 
 use crate::error::SleepError;
 
 /// How often a listing is read again because what it named made way meanwhile.
 const LISTINGS: usize = 5;
 
-/// The rows of planned offsets, in the order of offsets, whatever batches they lie in by now.
-///
-/// # Errors
-/// When the lake fails, the offsets are in no batch, or their batch is damaged.
-pub(crate) async fn rows(lake: &Lake, planned: &PlannedBatch) -> Result<RecordBatch, SleepError> {
-    let failed = |source| SleepError::Lake { doing: "read a planned batch", source };
-    let mut gone = LakeError::NotFound { path: path::batch(&planned.name) };
-    for _ in 0..LISTINGS {
-        let names = lake.batches().names(planned.name.topic, planned.name.partition).await.map_err(failed)?;
-        let holding = holding(&names, planned);
-        if holding.is_empty() {
-            break;
-        }
-        match fetch(lake, holding).await {
-            Ok(found) => return open(found, *planned).await,
-            // Another batch took its place after the listing.
-            Err(error) if error.is_not_found() => gone = error,
-            Err(error) => return Err(failed(error)),
-        }
+/// Reads planned offsets, and remembers each partition's listing.
+#[derive(Debug)]
+pub(crate) struct PlannedRows<'a> {
+    lake: &'a Lake,
+    listings: BTreeMap<(Topic, Partition), Vec<BatchName>>,
+}
+
+impl<'a> PlannedRows<'a> {
+    pub(crate) fn new(lake: &'a Lake) -> Self {
+        Self { lake, listings: BTreeMap::new() }
     }
-    Err(failed(gone))
+
+    /// The rows of planned offsets, in the order of offsets, whatever batches they lie in by now.
+    ///
+    /// # Errors
+    /// When the lake fails, the offsets are in no batch, or their batch is damaged.
+    pub(crate) async fn read(&mut self, planned: &PlannedBatch) -> Result<RecordBatch, SleepError> {
+        let failed = |source| SleepError::Lake { doing: "read a planned batch", source };
+        let key = (planned.name.topic, planned.name.partition);
+        let mut gone = LakeError::NotFound { path: path::batch(&planned.name) };
+        for _ in 0..LISTINGS {
+            if !self.listings.contains_key(&key) {
+                let names = self.lake.batches().names(key.0, key.1).await.map_err(failed)?;
+                self.listings.insert(key, names);
+            }
+            let holding = holding(&self.listings[&key], planned);
+            if holding.is_empty() {
+                break;
+            }
+            match fetch(self.lake, holding).await {
+                Ok(found) => return open(found, *planned).await,
+                // Another batch took its place after the listing.
+                Err(error) if error.is_not_found() => gone = error,
+                Err(error) => return Err(failed(error)),
+            }
+            self.listings.remove(&key);
+        }
+        Err(failed(gone))
+    }
 }
 
 async fn fetch(lake: &Lake, names: Vec<BatchName>) -> Result<Vec<(BatchName, Bytes)>, LakeError> {
@@ -42,12 +62,22 @@ async fn fetch(lake: &Lake, names: Vec<BatchName>) -> Result<Vec<(BatchName, Byt
 }
 
 async fn open(found: Vec<(BatchName, Bytes)>, planned: PlannedBatch) -> Result<RecordBatch, SleepError> {
-    let rows = move |(name, bytes)| {
-        let rows = rows_between(&name, &bytes, planned.name.first, planned.last);
-        rows.map_err(|source| SleepError::Batch { batch: path::batch(&name), source })
-    };
-    let opened = tokio::task::spawn_blocking(move || found.into_iter().map(rows).collect::<Result<Vec<_>, _>>());
-    let rows = opened.await.map_err(|_| SleepError::Panicked)??;
+    let opened = tokio::task::spawn_blocking(move || open_here(found, planned));
+    opened.await.map_err(|_| SleepError::Panicked)?
+}
+
+fn open_here(found: Vec<(BatchName, Bytes)>, planned: PlannedBatch) -> Result<RecordBatch, SleepError> {
+    let (mut rows, mut covered) = (Vec::with_capacity(found.len()), None);
+    for (name, bytes) in found {
+        let failed = |source| SleepError::Batch { batch: path::batch(&name), source };
+        covered = covered.max(Some(read_footer(&bytes).map_err(failed)?.last));
+        rows.push(rows_between(&name, &bytes, planned.name.first, planned.last).map_err(failed)?);
+    }
+    // A name does not say where its batch ends: the one before a batch that is gone seems to reach up to the next one.
+    if covered.is_none_or(|covered| covered < planned.name.first) {
+        let source = LakeError::NotFound { path: path::batch(&planned.name) };
+        return Err(SleepError::Lake { doing: "read a planned batch", source });
+    }
     concat(planned.name.topic, &rows).map_err(|source| SleepError::Columns { doing: "gather the planned rows", source })
 }
 
@@ -63,7 +93,7 @@ fn holding(names: &[BatchName], planned: &PlannedBatch) -> Vec<BatchName> {
 
 #[cfg(test)]
 mod tests {
-    use nocturne_wire::{Offset, Partition, Topic, batch::Rewritten};
+    use nocturne_wire::{Offset, batch::Rewritten};
 
     use super::*;
 

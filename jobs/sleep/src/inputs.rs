@@ -17,7 +17,7 @@ use nocturne_wire::{
     plan::NightPlan,
 };
 
-use crate::{batches, error::SleepError, rehearsal::Rehearsal};
+use crate::{batches::PlannedRows, error::SleepError, rehearsal::Rehearsal};
 
 /// The model side of a night.
 #[derive(Debug)]
@@ -82,15 +82,16 @@ pub(crate) struct DayRows {
 /// When a batch is missing or damaged, or the query fails.
 pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<DayRows, SleepError> {
     let (mut interactions, mut feedback): (Vec<RecordBatch>, Vec<RecordBatch>) = (Vec::new(), Vec::new());
+    let mut reader = PlannedRows::new(lake);
     for planned in &plan.batches {
-        let rows = batches::rows(lake, planned).await?;
+        let rows = reader.read(planned).await?;
         match planned.name.topic {
             Topic::Interactions => interactions.push(rows),
             Topic::Feedback => feedback.push(rows),
         }
     }
     let mut read: Vec<BatchName> = plan.batches.iter().map(|planned| planned.name).collect();
-    for (name, rows) in corrected_late(lake, plan, &interactions, &feedback).await? {
+    for (name, rows) in corrected_late(&mut reader, plan, &interactions, &feedback).await? {
         read.push(name);
         interactions.push(rows);
     }
@@ -105,7 +106,7 @@ pub(crate) async fn rows(lake: &Lake, plan: &NightPlan) -> Result<DayRows, Sleep
 
 /// The rows of earlier nights that the planned feedback corrects. A batch that is gone or damaged by now is passed over: what it taught was learned.
 async fn corrected_late(
-    lake: &Lake,
+    reader: &mut PlannedRows<'_>,
     plan: &NightPlan,
     interactions: &[RecordBatch],
     feedback: &[RecordBatch],
@@ -117,7 +118,7 @@ async fn corrected_late(
         if wanted.is_empty() {
             break;
         }
-        match batches::rows(lake, planned).await {
+        match reader.read(planned).await {
             Ok(rows) => {
                 let rows = take_rows(&rows, &mut wanted).map_err(failed)?;
                 if rows.num_rows() > 0 {

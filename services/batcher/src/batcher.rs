@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use nocturne_bus::{Change, Group, Intake, Revoked};
 use nocturne_kit::{Shutdown, telemetry::chain};
 use nocturne_lake::Lake;
@@ -138,6 +139,7 @@ impl<S: Store> Workers<S> {
             lost: true,
             recent: Arc::new(RecentIds::new(0)),
             share: Share::new(self.buffered.clone(), self.settings.buffered_bytes),
+            contact: Timestamp::UNIX_EPOCH,
             encoders: self.encoders.clone(),
             schemas: self.schemas.clone(),
             writers: self.writers.clone(),

@@ -3,13 +3,18 @@
 use bytes::Bytes;
 use nocturne_bus::Intake;
 use nocturne_columns::IdHash;
+use nocturne_lake::LakeError;
 use nocturne_wire::{
     BatchName, Offset,
     batch::BatchFooter,
     epoch::{Epoch, EpochStart},
+    path,
 };
 
 use crate::{BatcherError, encoders::Encoders, prepare, recent::RecentIds, store::Store};
+
+/// How often a listing is read again because its newest batch made way for another one.
+const LISTINGS: usize = 5;
 
 /// Where sealing goes on, and the ids that were sealed before.
 #[derive(Debug)]
@@ -34,13 +39,27 @@ pub(crate) async fn find<S: Store>(
     let topic_id = intake.topic_id().await?;
     let mut recent = RecentIds::new(recent_ids);
     let mut newest: Option<BatchFooter> = None;
-    let names = store.names(topic, partition).await.map_err(failed)?;
+    let mut names = store.names(topic, partition).await.map_err(failed)?;
+    // What makes way for another batch after the listing is found under its new name by another listing. Going on behind an older batch would seal again
+    // what the new one holds.
+    let mut listings = 0;
+    while let Some(name) = names.last().copied().filter(|_| listings < LISTINGS) {
+        if store.find(name).await.map_err(failed)?.is_some() {
+            break;
+        }
+        listings += 1;
+        names = store.names(topic, partition).await.map_err(failed)?;
+    }
     for (age, name) in names.into_iter().rev().enumerate() {
         // What was compacted is older than any record that comes twice, and is read for its ids by nobody.
         if age > 0 && (recent.is_full() || name.rewritten.is_some()) {
             break;
         }
-        let Some(bytes) = store.find(name).await.map_err(failed)? else { continue };
+        let bytes = match store.find(name).await.map_err(failed)? {
+            Some(bytes) => bytes,
+            None if age > 0 => continue,
+            None => return Err(failed(LakeError::NotFound { path: path::batch(&name) })),
+        };
         match read(encoders, name, bytes).await {
             Ok((footer, ids)) => {
                 recent.extend_older(ids.into_iter());

@@ -15,6 +15,12 @@ use crate::store::Store;
 /// How long a schema that was not there is not looked for again: its writer may publish it later, and its records are dead letters until then.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
+/// Schemas that are looked for before one batch.
+const MOST_LOOKUPS: usize = 8;
+
+/// Schemas that are remembered as absent.
+const MOST_ABSENT: usize = 4096;
+
 /// The schemas that this process has found, for all partitions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FoundSchemas {
@@ -47,6 +53,9 @@ impl FoundSchemas {
             let lately = |print: &u64| inner.absent.get(print).is_some_and(|looked| looked.elapsed() < LOOK_AGAIN);
             let mut missing = inner.schemas.missing(topic, records);
             missing.retain(|print| !lately(print));
+            // Poison may begin like records of ever so many schemas: a few are looked for at a time.
+            let mut missing: Vec<u64> = missing.into_iter().collect();
+            missing.truncate(MOST_LOOKUPS);
             (inner.schemas.clone(), missing)
         };
         let mut schemas = known;
@@ -72,6 +81,9 @@ impl FoundSchemas {
                         reason,
                         "records of an unknown schema become dead letters"
                     );
+                    if inner.absent.len() >= MOST_ABSENT {
+                        inner.absent.clear();
+                    }
                     inner.absent.insert(print, Instant::now());
                 }
             }

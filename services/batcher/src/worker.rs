@@ -27,8 +27,8 @@ use crate::{
     writers::Writers,
 };
 
-/// A worker whose batch took longer than this to seal was stopped on the way. What it had lost the race against may have been rewritten since, under
-/// another name, so it looks again where the partition stands.
+/// A worker that has not heard of the lake for so long looks again where the partition stands before it seals, and after it: it may have been stopped on the
+/// way, its partition given to another one, and what that sealed may have been rewritten since, under other names.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
 
 /// How long a worker waits for a record before it looks again; only a bound, a record or a flush wakes it.
@@ -53,6 +53,8 @@ pub(crate) struct Worker<S> {
     pub(crate) log_end_at_opening: Option<Offset>,
     pub(crate) recent: Arc<RecentIds>,
     pub(crate) share: Share,
+    /// When the partition's position was last known to be what the lake says.
+    pub(crate) contact: Timestamp,
     pub(crate) encoders: Encoders,
     pub(crate) schemas: FoundSchemas,
     pub(crate) writers: Writers,
@@ -191,6 +193,7 @@ impl<S: Store> Worker<S> {
         self.read.records = Arc::default();
         self.move_to(found.next);
         self.lost = false;
+        self.contact = Timestamp::now();
         self.change_status(|status| status.error = None);
         Ok(())
     }
@@ -271,7 +274,10 @@ impl<S: Store> Worker<S> {
         let (topic, partition) = (self.topic, self.partition);
         let name = BatchName::new(topic, partition, self.next);
         let end = self.intake.next();
-        let started = Timestamp::now();
+        if self.is_stale() {
+            self.lost = true;
+            return Ok(());
+        }
         let (prepared, topic_id) = tokio::try_join!(self.prepare(name, end), async { Ok(self.intake.topic_id().await?) })?;
         // Asked for after the records were read: ids never come back, so if it is the same now, all of them are that topic's.
         if topic_id != self.topic_id {
@@ -305,12 +311,17 @@ impl<S: Store> Worker<S> {
             status.spent += spent;
             status.error = None;
         });
-        if Timestamp::now().duration_since(started) > STALE {
+        if self.is_stale() {
             self.lost = true;
             return Ok(());
         }
+        self.contact = Timestamp::now();
         self.trim().await;
         Ok(())
+    }
+
+    fn is_stale(&self) -> bool {
+        Timestamp::now().duration_since(self.contact) > STALE
     }
 
     /// Decodes and encodes on an encoder thread.
@@ -340,7 +351,6 @@ impl<S: Store> Worker<S> {
     /// Goes after every batch that is there: another writer was first, or this one's success was not heard of.
     async fn catch_up(&mut self) -> Result<(), BatcherError> {
         let (topic, partition) = (self.topic, self.partition);
-        let stood_at = self.next;
         loop {
             let name = BatchName::new(topic, partition, self.next);
             let found = self.store.find(name).await;
@@ -358,10 +368,8 @@ impl<S: Store> Worker<S> {
             self.begin = footer.begin;
             self.move_to(footer.last.next());
         }
-        if self.next == stood_at {
-            // Whoever was first was rewritten meanwhile: only a listing shows what covers this offset now.
-            self.lost = true;
-        }
+        // Whoever was first, or comes next, may have been rewritten meanwhile: only a listing shows what covers this offset now.
+        self.lost = true;
         let start = self.intake.range().await?.start;
         if start > self.next {
             return Err(BatcherError::LakeBehind { topic, partition, position: self.next, start });

@@ -55,11 +55,26 @@ async fn feedback_goes_with_the_subject_and_with_the_interaction() {
 #[tokio::test]
 async fn a_dead_letter_that_names_the_subject_is_erased() {
     let lake = Lake::memory();
-    let raw = [avro::encode_interaction(&said(1)), b"half a record of anna".to_vec(), b"of somebody else".to_vec()];
+    let mut half = avro::encode_interaction(&said(0));
+    half.truncate(half.len() / 2);
+    let raw = [avro::encode_interaction(&said(1)), half, b"somebody says anna".to_vec()];
     seal_raw(&lake, Topic::Interactions, P0, 0, &raw).await;
     let report = rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
     assert_eq!((report.interactions, report.dead_letters, report.batches), (0, 1, 1));
     assert_clean(&lake).await;
+}
+
+#[tokio::test]
+async fn interactions_stay_as_long_as_feedback_on_them_is_left() {
+    let lake = Lake::memory();
+    seal_many(&lake, 1, 3).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    seal_raw(&lake, Topic::Feedback, P0, 0, &[avro::encode_feedback(&judged(0, "operator"))]).await;
+    let settings = CompactSettings { min_age: jiff::SignedDuration::from_secs(1), ..CompactSettings::default() };
+    let report = Rewriter::new(lake.clone(), settings, "test").erase(&wish("anna", 5000)).await.expect("recorded");
+    assert_eq!((report.interactions, report.feedback, report.young), (0, 0, 2));
+    let report = rewriter(&lake).apply_erasures().await.expect("erased");
+    assert_eq!((report.interactions, report.feedback, report.young), (1, 1, 0));
 }
 
 #[tokio::test]

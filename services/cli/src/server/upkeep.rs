@@ -12,7 +12,7 @@ use super::StoreSettings;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct UpkeepSettings {
-    /// Hours between two compactions of the lake; 0 for never.
+    /// Hours between two compactions of the lake; 0 for never. Erasures are applied to what is sealed late at the same times, or daily.
     pub(crate) compact_hours: u32,
     /// Days that records are kept; 0 for ever. What no night has read by then is removed as well.
     pub(crate) keep_days: u32,
@@ -33,9 +33,9 @@ fn commands(settings: &UpkeepSettings) -> Vec<Vec<String>> {
     if settings.keep_days > 0 {
         commands.push(vec!["retain".to_owned(), "--days".to_owned(), settings.keep_days.to_string()]);
     }
+    // What was too young, or still in the log, when somebody asked to be forgotten.
+    commands.push(vec!["erase".to_owned(), "--again".to_owned()]);
     if settings.compact_hours > 0 {
-        // What was too young, or still in the log, when somebody asked to be forgotten.
-        commands.push(vec!["erase".to_owned(), "--again".to_owned()]);
         commands.push(vec!["compact".to_owned()]);
     }
     commands
@@ -44,10 +44,11 @@ fn commands(settings: &UpkeepSettings) -> Vec<Vec<String>> {
 /// Keeps the lake in order until it is told to stop. Whatever is interrupted, the next run finishes.
 pub(crate) fn start(settings: UpkeepSettings, state: PathBuf, store: StoreSettings, shutdown: Shutdown) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let every = Duration::from_hours(u64::from(settings.compact_hours.max(1)));
+        let hours = if settings.compact_hours == 0 { 24 } else { settings.compact_hours };
+        let every = Duration::from_hours(hours.into());
         let mut wait = FIRST_AFTER;
         let commands = commands(&settings);
-        while !commands.is_empty() {
+        loop {
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -82,6 +83,10 @@ async fn run(arguments: &[String], state: &std::path::Path, store: &StoreSetting
                 "the lake was kept in order"
             );
         }
+        // Batches that are too young wait for the next run.
+        Ok(output) if output.status.code() == Some(3) => {
+            tracing::debug!(command = what, "something of the lake is left for the next run")
+        }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             tracing::warn!(command = what, status = %output.status, said = said.trim(), "the lake could not be kept in order; it is tried again");
@@ -99,6 +104,6 @@ mod tests {
         let settings = |compact_hours, keep_days| commands(&UpkeepSettings { compact_hours, keep_days });
         assert_eq!(settings(24, 90), [&["retain", "--days", "90"][..], &["erase", "--again"], &["compact"]]);
         assert_eq!(settings(24, 0), [&["erase", "--again"][..], &["compact"]]);
-        assert!(settings(0, 0).is_empty());
+        assert_eq!(settings(0, 0), [["erase", "--again"]], "who is forgotten stays forgotten");
     }
 }

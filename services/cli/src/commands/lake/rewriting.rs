@@ -50,7 +50,7 @@ Examples:
 #[command(after_help = COMPACT)]
 pub(crate) struct CompactArgs {
     /// Size of a merged batch at most, MiB; it and what goes into it are in memory at once
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=2048))]
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
     target: u64,
     /// Fewest batches that are worth merging
     #[arg(long, value_name = "BATCHES", default_value_t = 4)]
