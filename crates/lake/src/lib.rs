@@ -23,6 +23,7 @@ mod batches;
 mod epochs;
 mod erasures;
 mod error;
+mod folder;
 mod generations;
 mod lake;
 mod ledger;

@@ -4,11 +4,10 @@ use std::{collections::BTreeMap, env, str::FromStr as _, sync::Arc};
 
 use object_store::{
     ObjectStore, ObjectStoreScheme, aws::AmazonS3ConfigKey, azure::AzureConfigKey, gcp::GoogleConfigKey, parse_url_opts,
-    prefix::PrefixStore,
 };
 use url::Url;
 
-use crate::{LakeError, Result};
+use crate::{LakeError, Result, folder::Folder};
 
 /// Variables of the environment that are options of a store.
 const VARIABLES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
@@ -42,7 +41,7 @@ pub(crate) fn open(location: &str, options: &BTreeMap<String, String>) -> Result
         path: location.to_owned(),
         source: error.into(),
     })?;
-    Ok(if folder.as_ref().is_empty() { Arc::from(store) } else { Arc::new(PrefixStore::new(store, folder)) })
+    Ok(if folder.as_ref().is_empty() { Arc::from(store) } else { Arc::new(Folder::new(store, folder)) })
 }
 
 #[cfg(test)]

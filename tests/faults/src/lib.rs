@@ -10,13 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use nocturne_batcher::{BatcherSettings, SealSettings};
 use nocturne_bus::{KafkaSettings, LogSettings, Partitions};
-use nocturne_columns::{AuditReport, audit, interactions, open_batch};
-use nocturne_lake::Lake;
+use nocturne_columns::{AuditReport, Range, audit, interactions, open_batch, seal_records};
+use nocturne_compact::CompactSettings;
+use nocturne_lake::{Auditable, Lake};
 use nocturne_wire::{
-    Generation, Interaction, InteractionId, SessionId, SubjectId, TenantId, Topic, avro,
+    BatchName, Generation, Interaction, InteractionId, Offset, Partition, SessionId, SubjectId, TenantId, Topic, avro,
     record::{Consent, FinishReason, Message, Origin, Role, Surprise},
 };
 
@@ -97,7 +98,17 @@ impl Victim {
     /// # Errors
     /// When it cannot be started.
     pub fn start(program: &str, args: &[&str]) -> std::io::Result<Self> {
-        let mut process = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        Self::start_with(program, args, &[])
+    }
+
+    /// Starts `program` with arguments and variables of the environment.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_with(program: &str, args: &[&str], variables: &[(String, String)]) -> std::io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(args).envs(variables.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
         let (sender, said) = std::sync::mpsc::channel();
         if let Some(out) = process.stdout.take() {
             std::thread::spawn(move || {
@@ -168,7 +179,16 @@ impl Drop for Victim {
 
 /// How many rounds a test runs: `NOCTURNE_ROUNDS`, or its own number.
 pub fn rounds(usual: u64) -> u64 {
-    std::env::var("NOCTURNE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+    number("NOCTURNE_ROUNDS").unwrap_or(usual)
+}
+
+/// What a test's random moments are drawn from: `NOCTURNE_SEED`, or its own number.
+pub fn seed(usual: u64) -> u64 {
+    number("NOCTURNE_SEED").unwrap_or(usual)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 /// What was issued.
@@ -187,6 +207,11 @@ impl Oracle {
     /// Its acknowledgement came.
     pub fn acknowledge(&mut self, id: &impl ToString) {
         self.acknowledged.insert(id.to_string());
+    }
+
+    /// Its subject asked to be forgotten: from now on it may be gone.
+    pub fn forget(&mut self, id: &impl ToString) {
+        self.acknowledged.remove(&id.to_string());
     }
 
     /// Takes in what a victim said: `issue ID` or `ack ID`.
@@ -253,15 +278,41 @@ pub struct Verdict {
     pub dead: u64,
 }
 
-/// The audit of a lake.
+/// The audit of a lake; batches whose place others took are among its leftovers.
 ///
 /// # Errors
 /// When the lake cannot be read.
 pub async fn audited(lake: &Lake) -> Result<AuditReport, String> {
-    let mut objects = Vec::new();
-    for object in lake.list("").await.map_err(|error| error.to_string())? {
+    let Auditable { objects, superseded } = lake.auditable().await.map_err(|error| error.to_string())?;
+    let mut read = Vec::new();
+    for object in objects {
         let bytes = lake.get(&object.path).await.map_err(|error| error.to_string())?;
-        objects.push((object.path, bytes));
+        read.push((object.path, bytes));
     }
-    Ok(audit(objects, []))
+    let mut report = audit(read, []);
+    report.leftovers.extend(superseded);
+    Ok(report)
+}
+
+/// Seals records as one batch of partition 0, from the offset `first` on.
+///
+/// # Errors
+/// When they cannot be encoded, or the lake fails.
+pub async fn seal_batch(lake: &Lake, first: u64, records: &[Interaction]) -> Result<(), String> {
+    let range = Range {
+        name: BatchName::new(Topic::Interactions, Partition(0), Offset(first)),
+        last: Offset(first + (records.len() as u64).max(1) - 1),
+        begin: Offset(0),
+        topic_id: "topic-a".to_owned(),
+        writer: "a test".to_owned(),
+    };
+    let payloads: Vec<_> = records.iter().map(avro::encode_interaction).collect();
+    let payloads: Vec<_> = payloads.iter().zip(first..).map(|(bytes, offset)| (Offset(offset), bytes.as_slice())).collect();
+    let sealed = seal_records(range, &payloads, Vec::new(), None).map_err(|error| error.to_string())?;
+    lake.batches().seal(&sealed.footer, sealed.parquet, sealed.dead).await.map_err(|error| error.to_string())
+}
+
+/// Settings of a rewriter that merges whatever it may, however young.
+pub fn eager_compaction() -> CompactSettings {
+    CompactSettings { min_age: SignedDuration::ZERO, keep_newest: 1, min_batches: 2, ..CompactSettings::default() }
 }

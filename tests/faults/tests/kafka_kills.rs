@@ -1,4 +1,6 @@
-//! `kill -9` of publisher, batcher and broker at random moments over a real Kafka; and a batcher that wakes up after its partitions went to others.
+//! `kill -9` of publisher, batcher and brokers at random moments over a real Kafka; and a batcher that wakes up after its partitions went to others.
+//!
+//! `NOCTURNE_ROUNDS=200 cargo test --workspace --test kafka_kills` runs more than the usual rounds; `NOCTURNE_SEED` draws other moments.
 
 #![allow(clippy::panic, reason = "a test that has failed says with what")]
 
@@ -8,7 +10,7 @@ use std::{
 };
 
 use nocturne_bus::create_topics;
-use nocturne_faults::{Oracle, Verdict, Victim, kafka_settings, rounds};
+use nocturne_faults::{Oracle, Verdict, Victim, kafka_settings, rounds, seed};
 use nocturne_lake::Lake;
 use nocturne_support::{Kafka, or_skip};
 use rand::{RngExt as _, SeedableRng as _};
@@ -32,9 +34,12 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 impl House {
-    fn new(kafka: Kafka, name: &'static str) -> Self {
+    /// Topics of which the brokers keep so many copies.
+    fn new(kafka: Kafka, name: &'static str, copies: i32) -> Self {
         let brokers = kafka.brokers();
-        block_on(create_topics(&kafka_settings(&brokers, name))).expect("topics");
+        let mut settings = kafka_settings(&brokers, name);
+        settings.create.replication = copies;
+        block_on(create_topics(&settings)).expect("topics");
         Self { kafka, name, brokers, dir: tempfile::tempdir().expect("a folder"), oracle: Oracle::default(), issued: 0 }
     }
 
@@ -69,8 +74,8 @@ impl House {
 
 #[test]
 fn killing_publisher_batcher_and_broker_loses_nothing_and_doubles_nothing() {
-    let mut house = House::new(or_skip!(Kafka::start(1)), "kills");
-    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let mut house = House::new(or_skip!(Kafka::start(1)), "kills", 1);
+    let mut random = ChaCha8Rng::seed_from_u64(seed(7));
     let mut batchers = vec![house.batcher(), house.batcher()];
     for round in 1..=rounds(20) {
         let publisher = house.publisher();
@@ -100,8 +105,34 @@ fn killing_publisher_batcher_and_broker_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
+fn brokers_that_are_killed_one_after_another_hold_nobody_up_and_lose_nothing() {
+    let mut house = House::new(or_skip!(Kafka::start(3)), "cluster", 3);
+    let mut random = ChaCha8Rng::seed_from_u64(seed(11));
+    let batchers = [house.batcher(), house.batcher()];
+    for round in 0..rounds(4) {
+        let broker = 1 + (round % 3) as u16;
+        let publisher = house.publisher();
+        publisher.leave_alone(Duration::from_millis(random.random_range(0..900)), &mut house.oracle);
+        house.kafka.kill(broker).expect("killed");
+        // Two copies of three are enough to acknowledge a record (`min.insync.replicas`), to read it and to lead the group.
+        assert!(publisher.finish(LONG, &mut house.oracle), "round {round}: delivered while broker {broker} is away");
+        house.check();
+        house.kafka.start_missing().expect("starts again");
+    }
+    // With one of three nothing is acknowledged; what waits in the spool goes on when a second one is back.
+    let publisher = house.publisher();
+    (1..=2).for_each(|broker| house.kafka.kill(broker).expect("killed"));
+    publisher.leave_alone(Duration::from_secs(2), &mut house.oracle);
+    house.kafka.start_missing().expect("start again");
+    assert!(publisher.finish(LONG, &mut house.oracle), "everything is delivered in the end");
+    let verdict = house.check();
+    assert_eq!((verdict.dead, verdict.rows), (0, house.oracle.acknowledged()));
+    drop(batchers);
+}
+
+#[test]
 fn a_batcher_that_wakes_after_its_partitions_went_to_another_doubles_nothing() {
-    let mut house = House::new(or_skip!(Kafka::start(1)), "zombie");
+    let mut house = House::new(or_skip!(Kafka::start(1)), "zombie", 1);
     let zombie = house.batcher();
     let publisher = house.publisher();
     assert!(publisher.finish(LONG, &mut house.oracle));

@@ -6,7 +6,7 @@
 
 use std::{path::Path, time::Duration};
 
-use nocturne_faults::{Oracle, Victim, rounds};
+use nocturne_faults::{Oracle, Victim, rounds, seed};
 use nocturne_lake::Lake;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -14,10 +14,6 @@ use rand_chacha::ChaCha8Rng;
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 const LONG: Duration = Duration::from_mins(1);
 const RECORDS_A_ROUND: u64 = 400;
-
-fn seed() -> u64 {
-    std::env::var("NOCTURNE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
 
 struct House {
     log: String,
@@ -77,7 +73,7 @@ impl House {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let lake = Lake::open(&self.lake).expect("opens");
         let verdict = runtime.block_on(self.oracle.check(&lake));
-        let verdict = verdict.unwrap_or_else(|faults| panic!("seed {}, round {round}:\n{faults}", seed()));
+        let verdict = verdict.unwrap_or_else(|faults| panic!("seed {}, round {round}:\n{faults}", seed(1)));
         assert!(verdict.rows >= self.oracle.acknowledged(), "round {round}: {verdict:?}");
         assert_eq!(verdict.dead, 0, "round {round}");
     }
@@ -87,7 +83,7 @@ impl House {
 fn killing_publisher_and_batcher_at_any_moment_loses_nothing_and_doubles_nothing() {
     let rounds = rounds(200);
     let dir = tempfile::tempdir().expect("a folder");
-    let mut house = House::new(dir.path(), seed());
+    let mut house = House::new(dir.path(), seed(1));
     for round in 1..=rounds {
         // Two kills a round.
         house.publish(true);

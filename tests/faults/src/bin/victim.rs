@@ -1,7 +1,7 @@
-//! A process to be killed: a publisher or a batcher, told on its command line what to do, that says on standard output what it has acknowledged.
+//! A process to be killed: a publisher, a batcher or a rewriter, told on its command line what to do, that says on standard output what it has acknowledged.
 //!
 //! `victim publish-local DIR PREFIX FIRST COUNT` · `victim batch-local DIR LAKE` · `victim publish-kafka DIR BROKERS NAME PREFIX FIRST COUNT` ·
-//! `victim batch-kafka BROKERS NAME LAKE`
+//! `victim batch-kafka BROKERS NAME LAKE` · `victim compact LAKE` · `victim erase LAKE SUBJECT`
 
 use std::{
     env,
@@ -10,26 +10,38 @@ use std::{
     process::ExitCode,
 };
 
+use jiff::Timestamp;
 use nocturne_batcher::Batcher;
 use nocturne_bus::{Group, LocalLog, Publisher, Spool, SpoolSettings};
-use nocturne_faults::{encoded, interaction, kafka_settings, log_settings, sealing};
-use nocturne_kit::Shutdown;
+use nocturne_compact::{Rewriter, Wish};
+use nocturne_faults::{eager_compaction, encoded, interaction, kafka_settings, log_settings, sealing};
+use nocturne_kit::{
+    Shutdown,
+    telemetry::{self, LogOutput},
+};
 use nocturne_lake::Lake;
-use nocturne_wire::Topic;
+use nocturne_wire::{SubjectId, Topic};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Longer than brokers are away in any test.
+const DRAIN_SECONDS: u64 = 80;
 
 /// Records that wait for their acknowledgement.
 const IN_FLIGHT: usize = 64;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // For a person who looks for what went wrong: `NOCTURNE_VICTIM_LOG=nocturne=debug` has victims log to standard error.
+    if let Ok(filter) = env::var("NOCTURNE_VICTIM_LOG") {
+        telemetry::install(&LogOutput { filter, ..LogOutput::default() }).ok();
+    }
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match run(&args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("victim {}: {}", args.join(" "), nocturne_kit::telemetry::chain(&*error));
+            eprintln!("victim {}: {}", args.join(" "), telemetry::chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -57,13 +69,17 @@ async fn run(args: &[&str]) -> Result<(), Failure> {
             log.close().await;
         }
         ["publish-kafka", dir, brokers, name, prefix, first, count] => {
-            let spool = Spool::open(Path::new(dir), &SpoolSettings::default(), &kafka_settings(brokers, name))?;
+            let settings = SpoolSettings { drain_seconds: DRAIN_SECONDS, ..SpoolSettings::default() };
+            let spool = Spool::open(Path::new(dir), &settings, &kafka_settings(brokers, name))?;
             publish(&spool.publisher(), prefix, first.parse()?, count.parse()?).await?;
             say("published")?;
-            let mut status = spool.status();
-            status.wait_for(|status| status.connected && status.backlog_records == 0).await?;
-            say("delivered")?;
+            // Closing sends what waits. The status is told once a second: until then it may say that nothing waits, from before there was anything.
+            let status = spool.status();
             spool.close().await;
+            if status.borrow().backlog_records > 0 {
+                return Err("not everything was delivered in time".into());
+            }
+            say("delivered")?;
         }
         ["batch-kafka", brokers, name, lake] => {
             let lake = Lake::open(lake)?;
@@ -72,9 +88,26 @@ async fn run(args: &[&str]) -> Result<(), Failure> {
             say("open")?;
             batcher.run(Shutdown::new()).await?;
         }
+        ["compact", lake] => {
+            let rewriter = rewriter(lake)?;
+            rewriter.compact(|_| {}).await?;
+            say("done")?;
+        }
+        ["erase", lake, subject] => {
+            let rewriter = rewriter(lake)?;
+            let wish = Wish { subject: SubjectId::parse(*subject)?, tenant: None, until: Timestamp::now() };
+            rewriter.erase(&wish).await?;
+            say("done")?;
+        }
         _ => return Err("wrong arguments".into()),
     }
     Ok(())
+}
+
+fn rewriter(lake: &str) -> Result<Rewriter, Failure> {
+    let rewriter = Rewriter::new(Lake::open(lake)?, eager_compaction(), format!("victim {}", std::process::id()));
+    say("open")?;
+    Ok(rewriter)
 }
 
 async fn publish(publisher: &Publisher, prefix: &str, first: u64, count: u64) -> Result<(), Failure> {
