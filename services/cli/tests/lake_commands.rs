@@ -66,7 +66,7 @@ async fn fill(lake: &Lake) {
             writer: "a test".to_owned(),
         };
         let records: Vec<_> = raw.iter().zip(first..).map(|(raw, offset)| (Offset(offset), raw.as_slice())).collect();
-        let sealed = seal_records(range, &records, Vec::new(), None).expect("sealed");
+        let sealed = seal_records(range, &records, Vec::new(), &[], None, 1).expect("sealed");
         lake.batches().seal(&sealed.footer, sealed.parquet, sealed.dead).await.expect("created");
     }
 }

@@ -308,7 +308,7 @@ pub async fn seal_batch(lake: &Lake, first: u64, records: &[Interaction]) -> Res
     };
     let payloads: Vec<_> = records.iter().map(avro::encode_interaction).collect();
     let payloads: Vec<_> = payloads.iter().zip(first..).map(|(bytes, offset)| (Offset(offset), bytes.as_slice())).collect();
-    let sealed = seal_records(range, &payloads, Vec::new(), None).map_err(|error| error.to_string())?;
+    let sealed = seal_records(range, &payloads, Vec::new(), &[], None, 1).map_err(|error| error.to_string())?;
     lake.batches().seal(&sealed.footer, sealed.parquet, sealed.dead).await.map_err(|error| error.to_string())
 }
 

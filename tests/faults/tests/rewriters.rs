@@ -6,8 +6,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use nocturne_compact::{CompactSettings, Rewriter};
-use nocturne_faults::{Oracle, Verdict, Victim, audited, interaction, rounds, seal_batch, seed};
+use nocturne_compact::Rewriter;
+use nocturne_faults::{Oracle, Verdict, Victim, audited, eager_compaction, interaction, rounds, seal_batch, seed};
 use nocturne_lake::Lake;
 use nocturne_support::{S3, or_skip};
 use nocturne_wire::InteractionId;
@@ -110,7 +110,7 @@ async fn rewriters_that_are_killed_at_any_moment_show_every_row_once_and_the_nex
         house.check(round).await;
     }
     assert!(house.compact().finish(LONG, &mut house.oracle), "the next one finishes what was begun");
-    let rewriter = Rewriter::new(house.lake.clone(), CompactSettings::default(), "a test");
+    let rewriter = Rewriter::new(house.lake.clone(), eager_compaction(), "a test");
     let report = rewriter.apply_erasures().await.expect("applied");
     let verdict = house.check(rounds).await;
     println!("{unfinished} of {rounds} rounds were cut short; {report:?}; {verdict:?}");
