@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod buffer;
 pub(crate) mod client;
 pub(crate) mod consumer;
+mod described;
 mod doctor;
 mod flow;
 pub(crate) mod group;
@@ -12,13 +13,12 @@ pub(crate) mod intake;
 pub(crate) mod producer;
 pub(crate) mod settings;
 mod token;
-mod topic_id;
 pub(crate) mod window;
 
 pub use self::{
     admin::{TopicState, create_topics, delete_topics, inspect_topic},
     client::{KafkaError, PASSWORD_VARIABLE},
-    doctor::{Check, Finding, examine_kafka},
+    doctor::{Check, Finding, Part, examine_kafka},
     settings::{
         Assignment, Codec, ConsumerSettings, CreateSettings, KafkaSettings, Mechanism, ProducerSettings, Protocol,
         SecuritySettings, TopicNames,

@@ -30,7 +30,7 @@ pub use group::{Change, Group, Revoked};
 pub use intake::{Intake, ReadError};
 pub use kafka::{
     Assignment, Check, Codec, ConsumerSettings, CreateSettings, Finding, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE,
-    ProducerSettings, Protocol, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka,
+    Part, ProducerSettings, Protocol, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka,
     inspect_topic,
 };
 pub use local::{
