@@ -74,6 +74,8 @@ pub async fn create_topics(settings: &KafkaSettings) -> Result<Vec<String>, Kafk
             NewTopic::new(settings.topics.of(topic), settings.create.partitions(topic), replication)
                 .set("retention.ms", &retention)
                 .set("max.message.bytes", &largest)
+                // Retention goes by the brokers' clock: theirs is one, and records of a publisher whose clock is wrong are neither refused nor deleted early.
+                .set("message.timestamp.type", "LogAppendTime")
         })
         .collect();
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
