@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod buffer;
 pub(crate) mod client;
 pub(crate) mod consumer;
+mod described;
 mod doctor;
 mod flow;
 pub(crate) mod group;
@@ -14,13 +15,12 @@ pub(crate) mod registrar;
 pub(crate) mod registry;
 pub(crate) mod settings;
 mod token;
-mod topic_id;
 pub(crate) mod window;
 
 pub use self::{
     admin::{TopicState, create_topics, delete_topics, inspect_topic},
     client::{KafkaError, PASSWORD_VARIABLE},
-    doctor::{Check, Finding, examine_kafka, registry::examine_registry},
+    doctor::{Check, Finding, Part, examine_kafka, registry::examine_registry},
     registry::{REGISTRY_PASSWORD_VARIABLE, Registered, Registry, RegistryError},
     settings::{
         Assignment, Codec, ConsumerSettings, CreateSettings, KafkaSettings, Mechanism, ProducerSettings, Protocol,

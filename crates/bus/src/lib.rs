@@ -30,7 +30,7 @@ pub use group::{Change, Group, Revoked};
 pub use intake::{Intake, ReadError};
 pub use kafka::{
     Assignment, Check, Codec, ConsumerSettings, CreateSettings, Finding, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE,
-    ProducerSettings, Protocol, REGISTRY_PASSWORD_VARIABLE, Registered, Registry, RegistryError, RegistrySettings,
+    Part, ProducerSettings, Protocol, REGISTRY_PASSWORD_VARIABLE, Registered, Registry, RegistryError, RegistrySettings,
     SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka, examine_registry, inspect_topic,
 };
 pub use local::{

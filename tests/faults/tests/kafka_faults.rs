@@ -2,13 +2,15 @@
 
 #![allow(clippy::panic, reason = "a test that has failed says with what")]
 
+mod common;
+
 use std::{sync::OnceLock, time::Duration};
 
 use jiff::Timestamp;
-use nocturne_batcher::{Batcher, BatcherHandle};
+use nocturne_batcher::Batcher;
 use nocturne_bus::{
-    Assignment, Change, Finding, Group, Intake, KafkaSettings, Mechanism, Protocol, Publisher, SecuritySettings, Spool,
-    SpoolSettings, create_topics, delete_topics, examine_kafka,
+    Assignment, Change, Finding, Group, Intake, KafkaSettings, Mechanism, Part, Protocol, SecuritySettings, create_topics,
+    delete_topics, examine_kafka,
 };
 use nocturne_faults::{Oracle, encoded, interaction, kafka_settings, sealing};
 use nocturne_kit::Shutdown;
@@ -21,91 +23,12 @@ use nocturne_wire::{
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-const LONG: Duration = Duration::from_mins(1);
+use self::common::{LONG, Running, Sending, checked, publish};
 
 /// One cluster for all tests of this file; each has topics of its own.
 fn kafka() -> Result<&'static Kafka, Absent> {
     static KAFKA: OnceLock<Result<Kafka, Absent>> = OnceLock::new();
     KAFKA.get_or_init(|| Kafka::start(1)).as_ref().map_err(Clone::clone)
-}
-
-struct Running {
-    handle: BatcherHandle,
-    shutdown: Shutdown,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Running {
-    async fn start(settings: &KafkaSettings, lake: &Lake) -> Self {
-        let batcher = Batcher::open(sealing(), Group::join(settings).expect("joins"), lake, "test").await.expect("opens");
-        let (handle, shutdown) = (batcher.handle(), Shutdown::new());
-        let stop = shutdown.clone();
-        Self { handle, shutdown, task: tokio::spawn(async move { batcher.run(stop).await.expect("no panic") }) }
-    }
-
-    async fn stop(self) {
-        self.shutdown.request();
-        tokio::time::timeout(LONG, self.task).await.expect("stops in time").expect("no panic");
-    }
-
-    /// Waits until so many partitions are this batcher's.
-    async fn has_partitions(&self, count: usize) {
-        let mut status = self.handle.status();
-        let assigned = status.wait_for(|status| status.partitions.len() == count);
-        drop(tokio::time::timeout(LONG, assigned).await.expect("in time").expect("alive"));
-    }
-
-    /// Waits until a partition's status holds this error.
-    async fn fails_with(&self, text: &str) -> String {
-        let mut status = self.handle.status();
-        let find = |status: &nocturne_batcher::BatcherStatus| {
-            status.partitions.values().filter_map(|p| p.error.clone()).find(|error| error.contains(text))
-        };
-        let failing = tokio::time::timeout(LONG, status.wait_for(|status| find(status).is_some())).await;
-        find(&failing.unwrap_or_else(|_| panic!("no error with `{text}`")).expect("alive")).unwrap_or_default()
-    }
-}
-
-struct Sending {
-    spool: Spool,
-    _dir: tempfile::TempDir,
-}
-
-impl Sending {
-    fn open(settings: &KafkaSettings) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let spool = Spool::open(dir.path(), &SpoolSettings::default(), settings).expect("opens");
-        Self { spool, _dir: dir }
-    }
-
-    async fn delivered(&self, records: u64) {
-        let mut status = self.spool.status();
-        let done = tokio::time::timeout(LONG, status.wait_for(|status| status.delivered >= records)).await;
-        done.unwrap_or_else(|_| panic!("not delivered: {:?}", self.spool.status().borrow())).expect("alive");
-    }
-}
-
-async fn publish(publisher: &Publisher, oracle: &mut Oracle, prefix: &str, range: std::ops::Range<u64>) {
-    for n in range {
-        let record = interaction(prefix, n, 100);
-        let (key, payload) = encoded(&record);
-        oracle.issue(&record.id);
-        let ack = publisher.publish_acked(Topic::Interactions, &key, payload.into()).expect("room");
-        ack.await.expect("kept");
-        oracle.acknowledge(&record.id);
-    }
-}
-
-async fn checked(oracle: &Oracle, lake: &Lake) -> nocturne_faults::Verdict {
-    let mut faults = String::new();
-    for _ in 0..120 {
-        match oracle.check(lake).await {
-            Ok(verdict) => return verdict,
-            Err(found) => faults = found,
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    panic!("{faults}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -485,7 +408,7 @@ async fn every_kind_of_security_is_spoken_and_wrong_credentials_are_refused() {
         create_topics(&plain).await.expect("made");
         let settings = KafkaSettings { brokers: brokers.clone(), security, ..plain };
         let examined = settings.clone();
-        let checks = tokio::task::spawn_blocking(move || examine_kafka(&examined, 3)).await.expect("no panic");
+        let checks = tokio::task::spawn_blocking(move || examine_kafka(&examined, Part::All, 3)).await.expect("no panic");
         let bad: Vec<_> = checks.iter().filter(|check| check.finding == Finding::Bad).collect();
         assert_eq!(bad.is_empty(), good, "{name}: {checks:?}");
         assert!(bad.iter().all(|check| !check.fix.is_empty()), "{bad:?}");
@@ -505,6 +428,65 @@ async fn every_kind_of_security_is_spoken_and_wrong_credentials_are_refused() {
         }
         sending.spool.close().await;
     }
+    let password = file("carol", "carol-secret\n").expect("written");
+    who_may_not_write_is_told_so_and_nothing_is_written(&kafka, &base, password).await;
+}
+
+/// A user who may read, and may not write.
+fn forbid_writing(kafka: &Kafka, settings: &KafkaSettings, user: &str) {
+    let (topics, group) = (&settings.topics, settings.consumer.group.as_str());
+    let names = ["--topic", &topics.interactions, "--topic", &topics.feedback];
+    let allow = ["--add", "--allow-principal", user, "--operation", "Read", "--group", group];
+    kafka.acls(&[&allow[..], &names].concat()).expect("allowed");
+    let deny = ["--add", "--deny-principal", user, "--operation", "Write"];
+    kafka.acls(&[&deny[..], &names].concat()).expect("denied");
+}
+
+async fn examined(settings: &KafkaSettings, part: Part) -> Vec<(String, Finding, String)> {
+    let settings = settings.clone();
+    let checks = tokio::task::spawn_blocking(move || examine_kafka(&settings, part, 3)).await.expect("no panic");
+    checks.into_iter().map(|check| (check.what, check.finding, check.fix)).collect()
+}
+
+/// The examination of a permission, which there must be.
+fn of<'a>(checks: &'a [(String, Finding, String)], what: &str) -> (Finding, &'a str) {
+    let found = checks.iter().find(|(name, ..)| name == what);
+    found.map_or_else(|| panic!("{what}: {checks:?}"), |(_, finding, fix)| (*finding, fix.as_str()))
+}
+
+async fn who_may_not_write_is_told_so_and_nothing_is_written(
+    kafka: &Kafka,
+    base: &SecuritySettings,
+    password: std::path::PathBuf,
+) {
+    let plain = kafka_settings(&kafka.brokers(), "forbidden");
+    create_topics(&plain).await.expect("made");
+    forbid_writing(kafka, &plain, "User:carol");
+    let security = SecuritySettings {
+        protocol: Protocol::SaslSsl,
+        mechanism: Mechanism::Plain,
+        username: "carol".to_owned(),
+        password_file: Some(password),
+        ..base.clone()
+    };
+    let carol = KafkaSettings { brokers: kafka.secured().sasl_ssl, security, ..plain.clone() };
+    let (reading, writing) = ("reading forbidden.interactions", "writing to forbidden.interactions");
+    let (group, lake) = ("group forbidden.batcher", Lake::memory());
+    let checks = examined(&carol, Part::All).await;
+    let (finding, fix) = of(&checks, writing);
+    assert!(finding == Finding::Bad && fix.contains("allow the operation Write"), "{checks:?}");
+    assert_eq!((of(&checks, reading).0, of(&checks, group).0), (Finding::Good, Finding::Good), "{checks:?}");
+    // A batcher needs no more than that; while it runs the brokers say who may join its group.
+    let batcher = Running::start(&carol, &lake).await;
+    batcher.has_partitions(5).await;
+    let checks = examined(&carol, Part::Batcher).await;
+    assert!(checks.iter().all(|(_, finding, _)| *finding != Finding::Bad), "{checks:?}");
+    let checks = examined(&plain, Part::Inference).await;
+    assert_eq!(of(&checks, writing).0, Finding::Good, "{checks:?}");
+    assert!(checks.iter().all(|(what, ..)| what != reading && what != group), "{checks:?}");
+    let ends = tokio::time::timeout(LONG, batcher.handle.flush()).await.expect("in time").expect("sealed");
+    assert_eq!(ends.values().map(|end| end.0).sum::<u64>(), 0, "nothing was written");
+    batcher.stop().await;
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -21,7 +21,7 @@ pub struct Kafka {
 /// Where a secured cluster listens, and the files that clients need.
 #[derive(Debug, Clone)]
 pub struct Secured {
-    /// TLS with PLAIN (`bob`, `bob-secret`) and SCRAM (`alice`, `alice-secret`; with SHA-512 `alice-secret512`).
+    /// TLS with PLAIN (`bob`, `bob-secret`; `carol`, `carol-secret`) and SCRAM (`alice`, `alice-secret`; with SHA-512 `alice-secret512`).
     pub sasl_ssl: String,
     /// TLS with a client certificate.
     pub mutual_tls: String,
@@ -137,9 +137,21 @@ impl Kafka {
         self.topics(&["--delete", "--topic", name])
     }
 
+    /// Says who may do what on a cluster of [`Kafka::start_secured`], in the words of Kafka's own tool: `--add --allow-principal User:carol …`.
+    ///
+    /// # Errors
+    /// When the brokers refuse.
+    pub fn acls(&self, args: &[&str]) -> Result<(), Absent> {
+        self.tool("org.apache.kafka.tools.AclCommand", args)
+    }
+
     fn topics(&self, args: &[&str]) -> Result<(), Absent> {
+        self.tool("org.apache.kafka.tools.TopicCommand", args)
+    }
+
+    fn tool(&self, class: &str, args: &[&str]) -> Result<(), Absent> {
         let (install, brokers) = (self.install.to_string_lossy(), self.brokers());
-        let mut all = vec![&*install, "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", &brokers];
+        let mut all = vec![&*install, class, "--bootstrap-server", &brokers];
         all.extend(args);
         script::run("kafka-run.sh", &all, &[]).map(drop)
     }

@@ -4,13 +4,17 @@
 //! [`Absent`] with the reason, which a test prints as SKIPPED. A server lives as long as its value, and not longer than the test's process,
 //! however that ends: a guardian reads a pipe that only the process holds open.
 
+mod disk;
 mod kafka;
+mod kcat;
 mod python;
 mod registry;
 mod s3;
 mod script;
 
+pub use disk::SmallDisk;
 pub use kafka::{Kafka, Secured};
+pub use kcat::Kcat;
 pub use python::Python;
 pub use registry::Registry;
 pub use s3::S3;

@@ -10,7 +10,7 @@ use rdkafka::{
     error::{KafkaError as NativeError, RDKafkaErrorCode},
 };
 
-use super::{KafkaError, KafkaSettings, client::Plain, consumer, topic_id};
+use super::{KafkaError, KafkaSettings, client::Plain, consumer, described};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const MILLISECONDS_A_DAY: u64 = 24 * 60 * 60 * 1000;
@@ -44,7 +44,7 @@ pub fn inspect_topic(settings: &KafkaSettings, topic: Topic) -> Result<TopicStat
     let name = settings.topics.of(topic);
     let consumer = consumer::make(settings)?;
     let failed = |error| settings.failed(format!("looking at topic `{name}`"), error);
-    let id = topic_id::fetch(consumer.client(), name, TIMEOUT).map_err(failed)?;
+    let id = described::topic_id(consumer.client(), name, TIMEOUT).map_err(failed)?;
     let id = id.ok_or_else(|| KafkaError::NoTopic { name: name.to_owned(), brokers: settings.brokers.clone() })?;
     let metadata = consumer.fetch_metadata(Some(name), TIMEOUT).map_err(failed)?;
     let mut partitions = BTreeMap::new();
@@ -74,6 +74,8 @@ pub async fn create_topics(settings: &KafkaSettings) -> Result<Vec<String>, Kafk
             NewTopic::new(settings.topics.of(topic), settings.create.partitions(topic), replication)
                 .set("retention.ms", &retention)
                 .set("max.message.bytes", &largest)
+                // Retention goes by the brokers' clock: theirs is one, and records of a publisher whose clock is wrong are neither refused nor deleted early.
+                .set("message.timestamp.type", "LogAppendTime")
         })
         .collect();
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));

@@ -21,7 +21,12 @@ use rdkafka::{
 };
 use serde::Serialize;
 
-use super::{KafkaSettings, client::Plain, token, topic_id};
+use super::{
+    KafkaSettings,
+    client::Plain,
+    described::{self, Permissions},
+    token,
+};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
@@ -37,6 +42,18 @@ pub enum Finding {
     Doubtful,
     /// It does not work.
     Bad,
+}
+
+/// Whom the way to Kafka is examined for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Part {
+    /// A process that writes: inference.
+    Inference,
+    /// A process that reads: a batcher.
+    Batcher,
+    /// Both.
+    #[default]
+    All,
 }
 
 /// One check.
@@ -91,9 +108,9 @@ impl ClientContext for Listening {
 
 impl ConsumerContext for Listening {}
 
-/// Examines the way to Kafka. `window_days` is how long records must be kept at least: a night that fails over a weekend must still find them.
+/// Examines the way to Kafka for the parts that are to go it. `window_days` is how long records must be kept at least: a night that fails over a weekend must still find them.
 /// Blocks for seconds when something is wrong.
-pub fn examine_kafka(settings: &KafkaSettings, window_days: u32) -> Vec<Check> {
+pub fn examine_kafka(settings: &KafkaSettings, part: Part, window_days: u32) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Err(error) = settings.client() {
         let why = nocturne_kit::telemetry::chain(&error);
@@ -108,7 +125,7 @@ pub fn examine_kafka(settings: &KafkaSettings, window_days: u32) -> Vec<Check> {
     if checks.iter().all(|check| check.finding == Finding::Bad || !check.what.starts_with("broker")) {
         return checks;
     }
-    talk(settings, window_days, &mut checks);
+    talk(settings, part, window_days, &mut checks);
     checks
 }
 
@@ -153,7 +170,7 @@ fn reach(broker: &str) -> Check {
     }
 }
 
-fn talk(settings: &KafkaSettings, window_days: u32, checks: &mut Vec<Check>) {
+fn talk(settings: &KafkaSettings, part: Part, window_days: u32, checks: &mut Vec<Check>) {
     let heard: Arc<Mutex<Vec<String>>> = Arc::default();
     let context = Listening { heard: heard.clone(), token_file: settings.security.token_file.clone() };
     let mut config = match settings.client() {
@@ -182,9 +199,11 @@ fn talk(settings: &KafkaSettings, window_days: u32, checks: &mut Vec<Check>) {
     };
     checks.push(Check::good("talking to the brokers", format!("{} brokers, logged in", metadata.brokers().len())));
     for topic in Topic::ALL {
-        check_topic(settings, &consumer, topic, checks);
+        check_topic(settings, part, &consumer, topic, checks);
     }
-    check_group(settings, &consumer, checks);
+    if part != Part::Inference {
+        check_group(settings, &consumer, checks);
+    }
     check_configs(settings, window_days, checks);
 }
 
@@ -206,7 +225,13 @@ fn advice(complaints: &str) -> &'static str {
     }
 }
 
-fn check_topic<C: ConsumerContext>(settings: &KafkaSettings, consumer: &BaseConsumer<C>, topic: Topic, checks: &mut Vec<Check>) {
+fn check_topic<C: ConsumerContext>(
+    settings: &KafkaSettings,
+    part: Part,
+    consumer: &BaseConsumer<C>,
+    topic: Topic,
+    checks: &mut Vec<Check>,
+) {
     let name = settings.topics.of(topic);
     let what = format!("topic {name}");
     match id(consumer.client(), name) {
@@ -225,28 +250,58 @@ fn check_topic<C: ConsumerContext>(settings: &KafkaSettings, consumer: &BaseCons
     let partitions = metadata.map(|metadata| metadata.topics().first().map_or(0, |topic| topic.partitions().len()));
     match partitions.and_then(|count| consumer.fetch_watermarks(name, 0, ANSWER_WITHIN).map(|_| count)) {
         Ok(count) => checks.push(Check::good(what, format!("{count} partitions"))),
-        Err(error) => checks.push(Check::bad(
-            what,
-            error.to_string(),
-            "allow the operations Describe and Read on the topic, and Write for inference processes",
-        )),
+        Err(error) => return checks.push(Check::bad(what, error.to_string(), "allow the operation Describe on the topic")),
+    }
+    match described::topic_permissions(consumer.client(), name, ANSWER_WITHIN) {
+        Ok(permissions) => checks.extend(uses(name, part, permissions)),
+        Err(error) => checks.push(Check::doubtful(format!("permissions on {name}"), error.to_string(), TRY_AGAIN)),
     }
 }
 
-fn id<C: ClientContext>(client: &Client<C>, name: &str) -> Result<Option<String>, NativeError> {
-    topic_id::fetch(client, name, ANSWER_WITHIN)
+/// What is to be done with a topic, against what the brokers allow. Nothing is written for that: a record would stay in the topic.
+fn uses(name: &str, part: Part, permissions: Option<Permissions>) -> Vec<Check> {
+    let (write, read) = (format!("writing to {name}"), format!("reading {name}"));
+    let (to_write, to_read) = (
+        "allow the operation Write on the topic for inference processes; for a batcher's user ask with `--part batcher`",
+        "allow the operation Read on the topic for batchers; for an inference process's user ask with `--part inference`",
+    );
+    let wanted = [
+        (part != Part::Batcher, write, permissions.map(|allowed| allowed.write), to_write),
+        (part != Part::Inference, read, permissions.map(|allowed| allowed.read), to_read),
+    ];
+    let check = |(wanted, what, allowed, fix): (bool, String, Option<bool>, &str)| {
+        wanted.then(|| match allowed {
+            Some(true) => Check::good(what, "allowed"),
+            Some(false) => Check::bad(what, "not allowed", fix),
+            None => Check::doubtful(what, "the brokers do not say whether it is allowed, and it was not tried", fix),
+        })
+    };
+    wanted.into_iter().filter_map(check).collect()
 }
 
+fn id<C: ClientContext>(client: &Client<C>, name: &str) -> Result<Option<String>, NativeError> {
+    described::topic_id(client, name, ANSWER_WITHIN)
+}
+
+const TRY_AGAIN: &str = "try again: coordinators move while brokers start";
+
 fn check_group<C: ConsumerContext>(settings: &KafkaSettings, consumer: &BaseConsumer<C>, checks: &mut Vec<Check>) {
-    let what = format!("group {}", settings.consumer.group);
+    let group = &settings.consumer.group;
+    let what = format!("group {group}");
+    let fix = "allow the operation Read on the group";
     let mut list = rdkafka::TopicPartitionList::new();
     list.add_partition(settings.topics.of(Topic::Interactions), 0);
-    checks.push(match consumer.committed_offsets(list, ANSWER_WITHIN) {
-        Ok(_) => Check::good(what, "may be read"),
+    // What was committed may be asked for with Describe alone; joining needs Read, which the brokers tell of groups that are there.
+    let asked = consumer.committed_offsets(list, ANSWER_WITHIN);
+    let told = asked.and_then(|_| described::group_permissions(consumer.client(), group, ANSWER_WITHIN));
+    checks.push(match told {
+        Ok(Some(Permissions { read: true, .. })) => Check::good(what, "may be joined"),
+        Ok(Some(_)) => Check::bad(what, "may be looked at, and not joined", fix),
+        Ok(None) => Check::good(what, "may be looked at; it is not there yet, and whether it may be joined was not tried"),
         Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-            Check::bad(what, error.to_string(), "allow the operation Read on the group")
+            Check::bad(what, error.to_string(), fix)
         }
-        Err(error) => Check::doubtful(what, error.to_string(), "try again: coordinators move while brokers start"),
+        Err(error) => Check::doubtful(what, error.to_string(), TRY_AGAIN),
     });
 }
 
@@ -335,9 +390,20 @@ mod tests {
     }
 
     #[test]
+    fn only_what_a_part_does_is_looked_for() {
+        let findings =
+            |part, permissions| uses("t", part, permissions).into_iter().map(|check| check.finding).collect::<Vec<_>>();
+        let reader = Some(Permissions { read: true, write: false });
+        assert_eq!(findings(Part::All, reader), [Finding::Bad, Finding::Good]);
+        assert_eq!(findings(Part::Batcher, reader), [Finding::Good]);
+        assert_eq!(findings(Part::Inference, reader), [Finding::Bad]);
+        assert_eq!(findings(Part::All, None), [Finding::Doubtful; 2]);
+    }
+
+    #[test]
     fn nobody_at_home_is_said_with_what_to_do() {
         let settings = KafkaSettings { brokers: "127.0.0.1:9".to_owned(), ..KafkaSettings::default() };
-        let checks = examine_kafka(&settings, 3);
+        let checks = examine_kafka(&settings, Part::All, 3);
         let last = checks.last().expect("checks");
         assert_eq!(last.finding, Finding::Bad);
         assert!(last.what.contains("127.0.0.1:9") && !last.fix.is_empty(), "{last:?}");

@@ -13,8 +13,8 @@ use super::{
     KafkaError, KafkaSettings,
     buffer::{Buffer, Key},
     consumer::Consumer,
+    described,
     group::Command,
-    topic_id,
 };
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -88,8 +88,9 @@ impl KafkaIntake {
 
     /// The topic's id, asked for now: when it is what it was, so was every record that came before.
     pub(crate) async fn topic_id(&self) -> Result<String, KafkaError> {
-        let id =
-            self.ask("asking for the id of", |consumer, name, _| topic_id::fetch(consumer.client(), name, ASK_TIMEOUT)).await?;
+        let id = self
+            .ask("asking for the id of", |consumer, name, _| described::topic_id(consumer.client(), name, ASK_TIMEOUT))
+            .await?;
         id.ok_or_else(|| KafkaError::NoTopic { name: self.name().to_owned(), brokers: self.settings.brokers.clone() })
     }
 

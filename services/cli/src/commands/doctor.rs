@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
-use nocturne_bus::{Check, Finding, examine_kafka, examine_registry};
+use clap::{Args, Subcommand, ValueEnum};
+use nocturne_bus::{Check, Finding, Part, examine_kafka, examine_registry};
 use nocturne_lake::Lake;
 
 use crate::{
@@ -21,7 +21,7 @@ const WINDOW_DAYS: u32 = 3;
 pub(crate) enum DoctorCommand {
     /// Names, connections, TLS, login, topics, permissions, retention and the schema registry; exit code 3 when something does not work
     #[command(
-        after_help = "Examples:\n  nocturne doctor kafka --config nocturne.toml\n  nocturne doctor kafka --brokers localhost:9092"
+        after_help = "What may be read and written is what the brokers say; nothing is written to the topics.\n\nExamples:\n  nocturne doctor kafka --config nocturne.toml\n  nocturne doctor kafka --config batcher.toml --part batcher\n  nocturne doctor kafka --brokers localhost:9092"
     )]
     Kafka(KafkaArgs),
     /// Whether the lake's store can be listed, read, and creates a name only once; exit code 3 when not
@@ -39,6 +39,30 @@ pub(crate) struct KafkaArgs {
     /// Brokers, when not those of the configuration
     #[arg(long, value_name = "BROKERS")]
     brokers: Option<String>,
+    /// What this user's processes are
+    #[arg(long, value_enum, default_value_t = PartName::All, value_name = "PART")]
+    part: PartName,
+}
+
+/// Names of [`Part`]s.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PartName {
+    /// They write
+    Inference,
+    /// They read
+    Batcher,
+    /// They do both
+    All,
+}
+
+impl From<PartName> for Part {
+    fn from(name: PartName) -> Self {
+        match name {
+            PartName::Inference => Self::Inference,
+            PartName::Batcher => Self::Batcher,
+            PartName::All => Self::All,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -69,7 +93,7 @@ async fn kafka(args: KafkaArgs) -> anyhow::Result<Vec<Check>> {
         ));
     }
     let of_registry = examine_registry(&config.kafka).await;
-    let mut checks = tokio::task::spawn_blocking(move || examine_kafka(&config.kafka, WINDOW_DAYS)).await?;
+    let mut checks = tokio::task::spawn_blocking(move || examine_kafka(&config.kafka, args.part.into(), WINDOW_DAYS)).await?;
     checks.extend(of_registry);
     Ok(checks)
 }
