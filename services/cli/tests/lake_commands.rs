@@ -220,6 +220,21 @@ fn erasure_takes_a_subject_out_and_finds_what_comes_later() {
 }
 
 #[test]
+fn young_batches_wait_for_a_later_run_and_the_exit_code_says_so() {
+    let house = house();
+    let state = house.path();
+    let newest = batches(state).pop().expect("a batch");
+    File::options().write(true).open(newest).and_then(|file| file.set_modified(SystemTime::now())).expect("made younger");
+    let output = run(state, &["lake", "erase", "--subject", "anna"]);
+    assert_eq!(code(&output), Some(3), "{}", stderr(&output));
+    assert!(stdout(&output).contains("1 batch of the last hour must wait"), "{}", stdout(&output));
+    assert!(count(state, "subject = 'anna'") > 0);
+    assert_eq!(json(state, &["lake", "erase", "--again", "--min-age", "0"])["young"], 0);
+    assert_eq!(count(state, "subject = 'anna'"), 0);
+    assert_clean(state);
+}
+
+#[test]
 fn retention_shows_first_and_then_removes_what_is_too_old() {
     let house = house();
     let state = house.path();
@@ -268,8 +283,8 @@ fn the_same_commands_work_on_a_bucket() {
     };
     assert_eq!(ask(&["sql", "select count(*) n from interactions"])[0]["n"], 119);
     assert_eq!(ask(&["compact"])["merged"], 0, "all batches are young");
-    assert_eq!(ask(&["erase", "--subject", "anna"])["interactions"], 30);
-    assert_eq!(ask(&["retain", "--days", "90"])["batches"], 6);
+    assert_eq!(ask(&["erase", "--subject", "anna", "--min-age", "0"])["interactions"], 30);
+    assert_eq!(ask(&["retain", "--days", "90", "--min-age", "0"])["batches"], 6);
     assert_eq!(ask(&["sql", "select count(*) n from interactions"])[0]["n"], 45);
     assert_eq!(ask(&["audit"])["clean"], true);
 }
