@@ -44,7 +44,7 @@ pub use erased::Erased;
 pub use error::ColumnsError;
 pub use foreign::{Resolved, Schemas, resolve};
 pub use late::{take_rows, unmatched};
-pub use merge::{Input, Merged, decoded_bytes, follows, merge};
+pub use merge::{Input, Merged, check_columns, decoded_bytes, follows, merge};
 pub use metrics::{MetricRow, read_metrics, write_metrics};
 pub use query::{Answer, Objects, query};
 pub use rows::{concat, feedback, interactions};

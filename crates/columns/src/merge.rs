@@ -24,6 +24,8 @@ use nocturne_wire::{
     batch::{BatchFooter, FOOTER_KEY},
 };
 
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+
 use crate::{
     ColumnsError, DeadLetter, Erased, Resources, Result,
     dead_letters::{self, seal_dead_letters},
@@ -117,14 +119,7 @@ fn covering(name: BatchName, inputs: &[Input], writer: &str) -> Result<BatchFoot
     for input in inputs {
         let opened = parquet_file::open(WHAT, &input.parquet)?;
         let footer = footer_of(WHAT, &opened)?;
-        let known = schema::of(name.topic)?;
-        if let Some(column) = opened.schema().fields().iter().find(|field| known.column_with_name(field.name()).is_none()) {
-            return refused(format!(
-                "the batch from offset {} has the column `{}` of a later release, which this one would lose; run the newest release",
-                footer.name.first,
-                column.name()
-            ));
-        }
+        known_columns(&footer, &opened)?;
         if footer.name != input.name {
             return Err(ColumnsError::damaged(WHAT, format!("its footer names another batch: {:?}", footer.name)));
         }
@@ -149,6 +144,30 @@ fn covering(name: BatchName, inputs: &[Input], writer: &str) -> Result<BatchFoot
     writer.clone_into(&mut footer.writer);
     footer.schema_fingerprint = avro::fingerprint_hex(name.topic);
     Ok(footer)
+}
+
+/// Checks that nothing of a batch would be lost by writing it again.
+///
+/// # Errors
+/// [`ColumnsError::Refused`] when it has a column of a later release, [`ColumnsError::Damaged`] when the object is not a batch.
+pub fn check_columns(object: &Bytes) -> Result<()> {
+    let opened = parquet_file::open(WHAT, object)?;
+    known_columns(&footer_of(WHAT, &opened)?, &opened)
+}
+
+fn known_columns(footer: &BatchFooter, opened: &ArrowReaderMetadata) -> Result<()> {
+    let known = schema::of(footer.name.topic)?;
+    match opened.schema().fields().iter().find(|field| known.column_with_name(field.name()).is_none()) {
+        None => Ok(()),
+        Some(column) => Err(ColumnsError::Refused {
+            what: "rewrite",
+            reason: format!(
+                "the batch from offset {} has the column `{}` of a later release, which this one would lose; run the newest release",
+                footer.name.first,
+                column.name()
+            ),
+        }),
+    }
 }
 
 /// Whether a batch can be merged with the one before it: it goes on where that ends, and is of the same topic.

@@ -1,13 +1,13 @@
 //! Compaction: runs of small batches become large ones.
 
 use jiff::Timestamp;
-use nocturne_columns::{Erased, decoded_bytes, follows};
+use nocturne_columns::{Erased, check_columns, decoded_bytes, follows};
 use nocturne_wire::{Offset, Partition, Topic, batch::BatchFooter, rewrite::RewriteReason};
 use serde::Serialize;
 
 use crate::{
     CompactError, Result, Rewriter, choose,
-    rewriter::{ATTEMPTS, Fetched, bytes},
+    rewriter::{ATTEMPTS, Fetched, bytes, unreadable},
 };
 
 /// What compaction did.
@@ -59,7 +59,7 @@ impl Rewriter {
             let mut fetched = Vec::with_capacity(run.len());
             let mut room = Room { bytes: 2 * self.settings.target_bytes, decoded: MOST_DECODED };
             for batch in &stored[run] {
-                match self.fetch(batch.name).await {
+                match self.fetch(batch.name).await.and_then(rewritable) {
                     Ok(read) if belongs(fetched.last(), &read.footer) && room.takes(&read) => fetched.push(read),
                     Ok(_) => break,
                     Err(error) => {
@@ -118,6 +118,12 @@ impl Room {
             _ => false,
         }
     }
+}
+
+/// Asked before a claim is made: what cannot be written again must not be claimed.
+pub(crate) fn rewritable(read: Fetched) -> Result<Fetched> {
+    check_columns(&read.input.parquet).map_err(unreadable(read.input.name))?;
+    Ok(read)
 }
 
 fn belongs(before: Option<&Fetched>, next: &BatchFooter) -> bool {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::{
     CompactError, Result, Rewriter,
+    compact::rewritable,
     rewriter::{ATTEMPTS, Fetched, blocking, unreadable},
 };
 
@@ -145,6 +146,7 @@ impl Rewriter {
                     young += 1;
                     continue;
                 }
+                let fetched = rewritable(fetched)?;
                 let footer = [fetched.footer.clone()];
                 let Some(claim) = self.claim(sequence, RewriteReason::Erasure, &footer, report.erasures).await? else {
                     contended += 1;

@@ -1,7 +1,12 @@
 //! Subjects who are forgotten.
 
+use std::{
+    fs::File,
+    time::{Duration, SystemTime},
+};
+
 use nocturne_lake::Lake;
-use nocturne_wire::{Offset, SubjectId, TenantId, Topic, avro};
+use nocturne_wire::{BatchName, Offset, SubjectId, TenantId, Topic, avro, path};
 
 use super::{P0, assert_clean, at, feedback_of, judged, rewriter, rows_by_offset, said, seal_many, seal_raw, subject};
 use crate::{CompactSettings, Rewriter, Wish};
@@ -66,12 +71,15 @@ async fn a_dead_letter_that_names_the_subject_is_erased() {
 
 #[tokio::test]
 async fn interactions_stay_as_long_as_feedback_on_them_is_left() {
-    let lake = Lake::memory();
+    let folder = tempfile::tempdir().expect("a folder");
+    let lake = Lake::open(&folder.path().to_string_lossy()).expect("opens");
     seal_many(&lake, 1, 3).await;
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let batch = folder.path().join(path::batch(&BatchName::new(Topic::Interactions, P0, Offset(0))));
+    let old = SystemTime::now() - Duration::from_hours(2);
+    File::options().write(true).open(batch).and_then(|file| file.set_modified(old)).expect("made older");
     seal_raw(&lake, Topic::Feedback, P0, 0, &[avro::encode_feedback(&judged(0, "operator"))]).await;
-    let settings = CompactSettings { min_age: jiff::SignedDuration::from_secs(1), ..CompactSettings::default() };
-    let report = Rewriter::new(lake.clone(), settings, "test").erase(&wish("anna", 5000)).await.expect("recorded");
+    let report =
+        Rewriter::new(lake.clone(), CompactSettings::default(), "test").erase(&wish("anna", 5000)).await.expect("recorded");
     assert_eq!((report.interactions, report.feedback, report.young), (0, 0, 2));
     let report = rewriter(&lake).apply_erasures().await.expect("erased");
     assert_eq!((report.interactions, report.feedback, report.young), (1, 1, 0));
