@@ -8,7 +8,7 @@
 //! |---|---|
 //! | before the batch was created | the same range is read and sealed again; dead letters of that range are there already |
 //! | after it was created, before the log was trimmed | the batch is found, the log is trimmed later |
-//! | another writer created it first | its footer is read, and the worker goes on after it |
+//! | another writer created it first | the lake is listed, and the worker goes on after what covers the offset now |
 //!
 //! A record that cannot be decoded becomes a dead letter, an offset whose record the log lost to damage, or that has none on Kafka, becomes a
 //! dead letter without bytes, and a record whose id was sealed recently is counted and dropped: the three and the rows together account for

@@ -37,6 +37,8 @@ pub(crate) async fn find<S: Store>(
     let (topic, partition) = (intake.topic(), intake.partition());
     let failed = |source| BatcherError::Lake { doing: "finding the position of", topic, partition, source };
     let topic_id = intake.topic_id().await?;
+    // Asked for before the listing: another batcher trims what it has sealed, so the listing covers whatever was trimmed until now.
+    let trimmed = intake.range().await?.start.0.saturating_sub(intake.shift());
     let mut recent = RecentIds::new(recent_ids);
     let mut newest: Option<BatchFooter> = None;
     let mut names = store.names(topic, partition).await.map_err(failed)?;
@@ -73,16 +75,17 @@ pub(crate) async fn find<S: Store>(
     let epoch = store.epoch(topic).await.map_err(failed)?;
     let start = start(newest.as_ref(), epoch.as_ref(), intake, &topic_id)?;
     intake.set_shift(start.shift);
+    let trimmed = Offset(trimmed + start.shift);
     let (begin, next) = match newest {
         Some(footer) => (footer.begin, footer.last.next().max(start.begin)),
         // A log that somebody trimmed before it was ever sealed lost records; what Kafka let go of before there was a lake is nobody's loss.
         None if intake.is_local() => (start.begin, start.begin),
         None => {
-            let first = intake.range().await?.start.max(start.begin);
+            let first = trimmed.max(start.begin);
             (first, first)
         }
     };
-    meet(intake, next).await?;
+    meet(intake, trimmed, next).await?;
     intake.seek(next);
     Ok(Position { next, begin, topic_id, recent })
 }
@@ -116,16 +119,16 @@ pub(crate) async fn read(encoders: &Encoders, name: BatchName, bytes: Bytes) -> 
         .map_err(|source| BatcherError::Batch { name, source })
 }
 
-/// Brings the log's range and the lake's position together.
-async fn meet(intake: &Intake, position: Offset) -> Result<(), BatcherError> {
+/// Brings the log and the lake's position together: `trimmed` is where the log began before the lake was listed.
+async fn meet(intake: &Intake, trimmed: Offset, position: Offset) -> Result<(), BatcherError> {
     let (topic, partition) = (intake.topic(), intake.partition());
-    let range = intake.range().await?;
-    if range.start > position {
-        return Err(BatcherError::LakeBehind { topic, partition, position, start: range.start });
+    if trimmed > position {
+        return Err(BatcherError::LakeBehind { topic, partition, position, start: trimmed });
     }
-    if range.end < position {
+    let end = intake.range().await?.end;
+    if end < position {
         // The log lost a tail that was sealed before. Its offsets must not be given again: they name rows in the lake.
-        tracing::warn!(%topic, %partition, end = %range.end, %position, "the log ends before what was sealed from it; moving it on");
+        tracing::warn!(%topic, %partition, %end, %position, "the log ends before what was sealed from it; moving it on");
         intake.advance(position).await?;
     }
     Ok(())

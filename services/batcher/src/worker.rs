@@ -240,7 +240,10 @@ impl<S: Store> Worker<S> {
         let begun = Instant::now();
         let more = match self.intake.poll(room_records as usize, room_bytes).await {
             Ok(more) => more,
-            Err(error) if error.is_trimmed() => return self.catch_up().await,
+            Err(error) if error.is_trimmed() => {
+                self.catch_up();
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         self.read.took += begun.elapsed();
@@ -289,7 +292,10 @@ impl<S: Store> Worker<S> {
         let begun = Instant::now();
         match self.store.seal(&footer, parquet, dead).await {
             Ok(()) => {}
-            Err(LakeError::AlreadyExists { .. }) => return self.catch_up().await,
+            Err(LakeError::AlreadyExists { .. }) => {
+                self.catch_up();
+                return Ok(());
+            }
             Err(source) => return Err(BatcherError::Lake { doing: "sealing", topic, partition, source }),
         }
         tracing::info!(
@@ -348,34 +354,11 @@ impl<S: Store> Worker<S> {
         prepared.map_err(|why| BatcherError::Panicked { what: what(), why })?
     }
 
-    /// Goes after every batch that is there: another writer was first, or this one's success was not heard of.
-    async fn catch_up(&mut self) -> Result<(), BatcherError> {
-        let (topic, partition) = (self.topic, self.partition);
-        loop {
-            let name = BatchName::new(topic, partition, self.next);
-            let found = self.store.find(name).await;
-            let found =
-                found.map_err(|source| BatcherError::Lake { doing: "finding the position of", topic, partition, source })?;
-            let Some(bytes) = found else { break };
-            let (footer, ids) = position::read(&self.encoders, name, bytes).await?;
-            if footer.topic_id != self.topic_id {
-                self.lost = true;
-                return Err(position::recreated(&self.intake, &footer.topic_id, &self.topic_id));
-            }
-            tracing::info!(%topic, %partition, first = %name.first, last = %footer.last, writer = footer.writer, "another writer sealed first");
-            let most = self.recent_ids();
-            Arc::make_mut(&mut self.recent).extend(ids, most);
-            self.begin = footer.begin;
-            self.move_to(footer.last.next());
-        }
-        // Whoever was first, or comes next, may have been rewritten meanwhile: only a listing shows what covers this offset now.
+    /// Looks again for where to go on: another writer was first, or this one's success was not heard of. What covers this offset now may have been
+    /// written again meanwhile, which only a listing shows.
+    fn catch_up(&mut self) {
+        tracing::info!(topic = %self.topic, partition = %self.partition, next = %self.next, "another writer was here first");
         self.lost = true;
-        let start = self.intake.range().await?.start;
-        if start > self.next {
-            return Err(BatcherError::LakeBehind { topic, partition, position: self.next, start });
-        }
-        self.change_status(|status| status.error = None);
-        Ok(())
     }
 
     /// Goes on at `next`, keeping what was read beyond it.

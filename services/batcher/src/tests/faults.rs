@@ -1,7 +1,7 @@
 //! Faults at named points, and two writers of one partition.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -13,7 +13,7 @@ use nocturne_wire::{BatchName, Offset, Partition, batch::BatchFooter, epoch::Epo
 use tokio::sync::Notify;
 
 use super::*;
-use crate::{FlushError, batcher::Workers, store::Store};
+use crate::{BatcherHandle, FlushError, batcher::Workers, store::Store};
 
 /// Where a seal is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +42,20 @@ struct Faulty {
     kind: Kind,
     left: Arc<AtomicU32>,
     reached: Arc<Notify>,
+    /// A batcher that seals and trims once, right after this store has listed its batches.
+    rival: Arc<Mutex<Option<BatcherHandle>>>,
 }
 
 impl Faulty {
     fn new(lake: &Lake, point: Point, kind: Kind, times: u32) -> Self {
-        Self { lake: lake.clone(), point, kind, left: Arc::new(AtomicU32::new(times)), reached: Arc::default() }
+        Self {
+            lake: lake.clone(),
+            point,
+            kind,
+            left: Arc::new(AtomicU32::new(times)),
+            reached: Arc::default(),
+            rival: Arc::default(),
+        }
     }
 
     fn inner(&self) -> &Lake {
@@ -56,7 +65,12 @@ impl Faulty {
 
 impl Store for Faulty {
     async fn names(&self, topic: Topic, partition: Partition) -> Result<Vec<BatchName>, LakeError> {
-        Store::names(self.inner(), topic, partition).await
+        let names = Store::names(self.inner(), topic, partition).await;
+        let rival = self.rival.lock().expect("no panic").take();
+        if let Some(rival) = rival {
+            rival.flush().await.expect("the rival seals");
+        }
+        names
     }
 
     async fn find(&self, name: BatchName) -> Result<Option<Bytes>, LakeError> {
@@ -99,7 +113,7 @@ impl Store for Faulty {
     }
 }
 
-async fn start(log: &LocalLog, store: Faulty) -> (crate::BatcherHandle, Shutdown, tokio::task::JoinHandle<()>) {
+async fn start(log: &LocalLog, store: Faulty) -> (BatcherHandle, Shutdown, tokio::task::JoinHandle<()>) {
     let workers = Workers::open(settings(), Group::local(log), store, "test").await.expect("opens");
     let (handle, shutdown) = (workers.handle.clone(), Shutdown::new());
     let stop = shutdown.clone();
@@ -180,6 +194,25 @@ async fn records_that_came_out_of_order_are_not_sealed_but_read_again() {
     assert_eq!(sorted(ids), sealed_ids(&lake).await);
     let report = audited(&lake).await;
     assert!(report.clean() && report.partitions[0].dead == 0, "{:?}", report.faults);
+}
+
+#[tokio::test]
+async fn a_log_that_a_rival_trims_behind_the_listing_is_not_taken_for_a_lake_that_lost_batches() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (log, lake) = (open_log(dir.path(), 1), Lake::memory());
+    let sound = || Faulty::new(&lake, Point::BeforeAnything, Kind::Error, 0);
+    let (rival, stop_rival, rival_task) = start(&log, sound()).await;
+    let mut ids = publish(&log, 0..9).await;
+    let late = sound();
+    *late.rival.lock().expect("no panic") = Some(rival);
+    let (handle, shutdown, task) = start(&log, late).await;
+    ids.extend(publish(&log, 9..12).await);
+    in_time(handle.flush()).await.expect("sealed");
+    shutdown.request();
+    stop_rival.request();
+    in_time(async { tokio::join!(task, rival_task) }).await.0.expect("no panic");
+    assert_eq!(sorted(ids), sealed_ids(&lake).await);
+    assert!(audited(&lake).await.clean());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
