@@ -7,7 +7,7 @@
 
 mod report;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use nocturne_wire::{
     epoch::Epoch,
     path,
     plan::PlannedBatch,
-    rewrite::{Rewrite, RewriteReason},
+    rewrite::{Erasure, Rewrite, RewriteReason, Sweep, Tombstones},
 };
 use serde::de::DeserializeOwned;
 
@@ -48,6 +48,10 @@ struct Audit {
     epochs: Vec<Epoch>,
     /// Where each partition goes on after what retention removed.
     kept_from: BTreeMap<(Topic, Partition), Offset>,
+    /// The claim on each partition that reaches furthest: whatever became of it, batches reach as far.
+    claimed: BTreeMap<(Topic, Partition), (Offset, String)>,
+    /// Sequences of the erasures.
+    erasures: BTreeSet<u64>,
     /// Every id seen: as hashes, a month of ids fits memory.
     ids: HashMap<(Topic, IdHash), BatchName>,
     faults: Vec<Fault>,
@@ -64,9 +68,20 @@ impl Audit {
                 self.epochs.push(epoch);
             }
         } else if path.starts_with(path::REWRITES) {
-            if let Some(claim) = self.json(path, bytes) {
-                self.claim(&claim);
+            if let Some(claim) = self.json(path.clone(), bytes) {
+                self.claim(path, &claim);
             }
+        } else if path.starts_with(path::ERASURES) {
+            if let Some(Erasure { sequence, .. }) = self.json(path.clone(), bytes) {
+                self.belongs(&path, &path::erasure(sequence));
+                self.erasures.insert(sequence);
+            }
+        } else if path.starts_with(path::TOMBSTONES) {
+            if let Some(Tombstones { partition, claim, .. }) = self.json(path.clone(), bytes) {
+                self.belongs(&path, &path::tombstones(partition, claim));
+            }
+        } else if path.starts_with(path::SWEEPS) {
+            self.json::<Sweep>(path, bytes);
         } else if is_audited(&path) {
             self.faults.push(Fault::Foreign { path });
         }
@@ -82,7 +97,17 @@ impl Audit {
         }
     }
 
-    fn claim(&mut self, claim: &Rewrite) {
+    /// Holds an object's path against the one that its content belongs to.
+    fn belongs(&mut self, path: &str, expected: &str) {
+        if path != expected {
+            self.faults.push(Fault::Damaged { path: path.to_owned(), reason: format!("its content belongs to {expected}") });
+        }
+    }
+
+    fn claim(&mut self, path: String, claim: &Rewrite) {
+        self.belongs(&path, &path::rewrite(claim.topic, claim.partition, claim.sequence));
+        let claimed = self.claimed.entry((claim.topic, claim.partition)).or_default();
+        *claimed = std::mem::take(claimed).max((claim.last, path));
         if claim.reason == RewriteReason::Retention {
             let kept_from = self.kept_from.entry((claim.topic, claim.partition)).or_default();
             *kept_from = (*kept_from).max(claim.last.next());
@@ -153,6 +178,18 @@ impl Audit {
         let mut partitions = Vec::with_capacity(sealed.len());
         for ((topic, partition), batches) in sealed {
             partitions.extend(self.partition(topic, partition, batches.into_values()));
+        }
+        for ((topic, partition), (last, claim)) in std::mem::take(&mut self.claimed) {
+            let reached = partitions.iter().find(|found| (found.topic, found.partition) == (topic, partition));
+            if reached.is_none_or(|found| found.next <= last) {
+                self.faults.push(Fault::Claimed { claim, last, found: reached.map(|found| found.next) });
+            }
+        }
+        for (expected, sequence) in self.erasures.iter().enumerate() {
+            if *sequence != expected as u64 {
+                self.faults.push(Fault::Erasure { path: path::erasure(expected as u64) });
+                break;
+            }
         }
         let mut leftovers = Vec::new();
         for (name, attempts) in std::mem::take(&mut self.letters) {

@@ -56,6 +56,11 @@ pub enum ColumnsError {
 }
 
 impl ColumnsError {
+    /// Whether the fault lies in what was read, so that doing it again does not help.
+    pub const fn is_about_input(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Refused { .. })
+    }
+
     pub(crate) fn damaged(what: &'static str, reason: impl Into<String>) -> Self {
         Self::Damaged { what, reason: reason.into(), source: None }
     }
@@ -75,6 +80,13 @@ impl ColumnsError {
     pub(crate) fn query(memory_bytes: usize) -> impl Fn(DataFusionError) -> Self {
         move |source| match source.find_root() {
             DataFusionError::ResourcesExhausted(_) => Self::OutOfMemory { memory_bytes, source: source.into() },
+            // What this crate itself hands to the engine comes back wrapped.
+            DataFusionError::External(inner) => match inner.downcast_ref::<Self>() {
+                Some(Self::Damaged { what, reason, .. }) => {
+                    Self::Damaged { what, reason: reason.clone(), source: Some(source.into()) }
+                }
+                _ => Self::Query { source: source.into() },
+            },
             _ => Self::Query { source: source.into() },
         }
     }

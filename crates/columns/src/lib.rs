@@ -49,7 +49,7 @@ pub use metrics::{MetricRow, read_metrics, write_metrics};
 pub use query::{Answer, Objects, query};
 pub use rows::{concat, feedback, interactions};
 pub use seal::{
-    Range, Sealed, newest_time, open_batch, open_ids, read_batch, read_footer, read_keys, rows_between, seal, seal_records,
+    Range, Sealed, open_batch, open_ids, read_batch, read_footer, read_keys, rows_between, seal, seal_records, times,
 };
 
 /// This crate's outcome.

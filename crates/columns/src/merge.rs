@@ -20,7 +20,7 @@ use datafusion::{
 };
 use futures::{TryStreamExt as _, stream};
 use nocturne_wire::{
-    BatchName, Topic, avro,
+    BatchName, Offset, Topic, avro,
     batch::{BatchFooter, FOOTER_KEY},
 };
 
@@ -68,9 +68,7 @@ pub(crate) const fn order(topic: Topic) -> &'static [&'static str] {
     }
 }
 
-/// Merges batches of one partition that follow each other into the batch `name`, without what is erased.
-///
-/// `written` are the dead letters of that name, when an attempt that died has written them already: they stay, whatever it erased of them.
+/// Merges batches of one partition that follow each other into the batch `name`, without the rows that are erased and the dead letters at the offsets `struck`.
 ///
 /// The inputs are in memory as they lie in the lake, and so is the outcome; rows in between are sorted within `resources`.
 ///
@@ -80,17 +78,14 @@ pub(crate) const fn order(topic: Topic) -> &'static [&'static str] {
 pub async fn merge(
     name: BatchName,
     inputs: &[Input],
-    written: Option<&Bytes>,
     writer: &str,
     erased: &Erased,
+    struck: &[Offset],
     resources: &Resources,
 ) -> Result<Merged> {
     let mut footer = covering(name, inputs, writer)?;
     let (topic, before) = (name.topic, footer.rows + footer.dead);
-    let letters = match written {
-        Some(bytes) => dead_letters::read_dead_letters(bytes)?,
-        None => letters(inputs, erased)?,
-    };
+    let letters = letters(inputs, struck)?;
     let sorted = Sorted::of(topic, inputs, erased, resources).await?;
     let mut parquet = parquet_file::Writer::new(WHAT, schema::of(topic)?, seal::rewritten_properties(topic, footer.rows))?;
     footer.rows = 0;
@@ -102,9 +97,9 @@ pub async fn merge(
     }
     footer.dead = letters.len() as u64;
     footer.erased += before - footer.rows - footer.dead;
-    let struck = sorted.struck.load(Ordering::Relaxed);
-    if footer.rows + struck != sorted.expected {
-        let reason = format!("{} rows came out of sorting {}, {struck} were erased", footer.rows, sorted.expected);
+    let gone = sorted.struck.load(Ordering::Relaxed);
+    if footer.rows + gone != sorted.expected {
+        let reason = format!("{} rows came out of sorting {}, {gone} were erased", footer.rows, sorted.expected);
         return Err(ColumnsError::damaged(WHAT, reason));
     }
     let parquet = parquet.finish(&[(FOOTER_KEY, footer_json(&footer)?)])?;
@@ -186,10 +181,10 @@ pub fn decoded_bytes(object: &Bytes) -> Result<u64> {
     Ok(opened.metadata().row_groups().iter().map(|group| group.total_byte_size().max(0) as u64).sum())
 }
 
-fn letters(inputs: &[Input], erased: &Erased) -> Result<Vec<DeadLetter>> {
+fn letters(inputs: &[Input], struck: &[Offset]) -> Result<Vec<DeadLetter>> {
     let mut letters = Vec::new();
     for bytes in inputs.iter().filter_map(|input| input.dead.as_ref()) {
-        letters.extend(dead_letters::read_dead_letters(bytes)?.into_iter().filter(|letter| !erased.takes(letter)));
+        letters.extend(dead_letters::read_dead_letters(bytes)?.into_iter().filter(|letter| !struck.contains(&letter.offset)));
     }
     Ok(letters)
 }

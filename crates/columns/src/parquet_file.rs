@@ -236,17 +236,17 @@ pub(crate) fn columns(what: &'static str, bytes: &Bytes, opened: ArrowReaderMeta
     concat_batches(&schema, &batches).map_err(failed)
 }
 
-/// The largest value of a column of integers, as the file's statistics say; `None` when there are no rows.
-pub(crate) fn largest(what: &'static str, opened: &ArrowReaderMetadata, column: &str) -> Result<Option<i64>> {
+/// The smallest and the largest value of a column of integers, as the file's statistics say; `None` when there are no rows.
+pub(crate) fn bounds(what: &'static str, opened: &ArrowReaderMetadata, column: &str) -> Result<Option<(i64, i64)>> {
     let groups = opened.metadata().row_groups();
     let of_group = |group: &RowGroupMetaData| {
         let chunk = group.columns().iter().find(|chunk| chunk.column_path().string() == column)?;
         match chunk.statistics()? {
-            Statistics::Int64(values) => values.max_opt().copied(),
+            Statistics::Int64(values) => Some((values.min_opt().copied()?, values.max_opt().copied()?)),
             _ => None,
         }
     };
-    let largest = groups.iter().filter(|group| group.num_rows() > 0).map(of_group).collect::<Option<Vec<_>>>();
-    let largest = largest.ok_or_else(|| ColumnsError::damaged(what, format!("it has no statistics of `{column}`")))?;
-    Ok(largest.into_iter().max())
+    let bounds = groups.iter().filter(|group| group.num_rows() > 0).map(of_group).collect::<Option<Vec<_>>>();
+    let bounds = bounds.ok_or_else(|| ColumnsError::damaged(what, format!("it has no statistics of `{column}`")))?;
+    Ok(bounds.into_iter().reduce(|(least, most), (low, high)| (least.min(low), most.max(high))))
 }

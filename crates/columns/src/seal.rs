@@ -325,13 +325,13 @@ pub fn read_keys(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, Record
     Ok((footer, parquet_file::columns(WHAT, bytes, opened, keys)?))
 }
 
-/// The time of a batch's newest record; `None` when it has no rows.
+/// The times of a batch's oldest and of its newest record; `None` when it has no rows.
 ///
 /// # Errors
 /// [`ColumnsError::Damaged`] when the object is not a batch.
-pub fn newest_time(bytes: &Bytes) -> Result<Option<Timestamp>> {
-    let micros = parquet_file::largest(WHAT, &parquet_file::open(WHAT, bytes)?, "time")?;
-    micros.map(|micros| rows::timestamp(WHAT, micros)).transpose()
+pub fn times(bytes: &Bytes) -> Result<Option<(Timestamp, Timestamp)>> {
+    let Some((oldest, newest)) = parquet_file::bounds(WHAT, &parquet_file::open(WHAT, bytes)?, "time")? else { return Ok(None) };
+    Ok(Some((rows::timestamp(WHAT, oldest)?, rows::timestamp(WHAT, newest)?)))
 }
 
 /// Reads the rows of a batch whose offsets lie in a range, in the order of offsets, however the batch is sorted.

@@ -44,7 +44,16 @@ pub struct Auditable {
 }
 
 /// Folders whose objects an audit reads; what explains gaps comes last, so that no gap is seen whose reason was written after the listing.
-const AUDITED: [&str; 5] = ["interactions", "feedback", path::DEAD_LETTERS, path::EPOCHS, path::REWRITES];
+const AUDITED: [&str; 8] = [
+    "interactions",
+    "feedback",
+    path::DEAD_LETTERS,
+    path::EPOCHS,
+    path::REWRITES,
+    path::ERASURES,
+    path::TOMBSTONES,
+    path::SWEEPS,
+];
 
 impl Batches {
     pub(crate) fn new(lake: Lake) -> Self {
@@ -148,6 +157,29 @@ impl Batches {
         self.lake.create(&path::batch(&footer.name), parquet).await
     }
 
+    /// Removes dead letters of attempts at a batch that died, once the batch is there: they lie under its name with another end. Says how many objects that
+    /// were.
+    ///
+    /// # Errors
+    /// When the lake cannot be listed, or an object cannot be removed.
+    pub async fn remove_abandoned(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        committed: &BTreeMap<BatchName, Offset>,
+    ) -> Result<usize> {
+        let mut removed = 0;
+        for object in self.lake.list(&path::dead_letters_of(topic, partition)).await? {
+            let abandoned = path::parse_dead_letters(&object.path)
+                .is_some_and(|(name, last)| committed.get(&name).is_some_and(|committed| *committed != last));
+            if abandoned {
+                self.lake.remove(&object.path).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Removes what others took the place of in a partition, batches and dead letters, and says how many objects that were.
     ///
     /// # Errors
@@ -226,9 +258,8 @@ fn superseded(objects: &[Object]) -> Vec<String> {
     }
     let mut superseded = Vec::new();
     for Found { batches, all } in partitions.into_values() {
-        let live = rewrite::live(batches).batches;
-        let replaced = |name: &BatchName| live.iter().any(|live| live.replaces(name));
-        superseded.extend(all.into_iter().filter(|(_, name)| replaced(name)).map(|(path, _)| path.to_owned()));
+        let live = rewrite::live(batches);
+        superseded.extend(all.into_iter().filter(|(_, name)| live.replaced(name)).map(|(path, _)| path.to_owned()));
     }
     superseded.sort_unstable();
     superseded

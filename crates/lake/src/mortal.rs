@@ -32,6 +32,14 @@ impl Lake {
         let store = Mortal { inner: self.store.clone(), left: Arc::new(AtomicU64::new(operations)) };
         Self::over(Arc::new(store), self.location())
     }
+
+    /// Loses an object, as a damaged disk or a careless hand does. For tests.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub async fn lose(&self, path: &str) -> crate::Result<()> {
+        self.remove(path).await
+    }
 }
 
 #[derive(Debug)]

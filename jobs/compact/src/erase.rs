@@ -1,10 +1,12 @@
 //! Erasure: batches that hold a forgotten subject are written again without it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use nocturne_columns::{Erased, read_dead_letters, read_keys};
 use nocturne_wire::{
-    Partition, SubjectId, TenantId, Topic,
-    rewrite::{Erasure, RewriteReason},
+    Offset, Partition, Sha256Hex, SubjectId, TenantId, Topic,
+    rewrite::{Erasure, Rewrite, RewriteReason, Sweep},
 };
 use serde::Serialize;
 
@@ -42,6 +44,8 @@ pub struct ErasureReport {
     pub removed: u64,
     /// Batches that hold what is to be erased and are too young to be touched: a later run erases them.
     pub young: u64,
+    /// Batches and partitions that could not be read, and why; what they hold is not erased.
+    pub unreadable: Vec<String>,
 }
 
 impl Rewriter {
@@ -51,7 +55,7 @@ impl Rewriter {
     /// Running it again finishes what was interrupted.
     ///
     /// # Errors
-    /// When the lake fails, or a batch cannot be read: what is in it is not known then, and nothing is said to be erased.
+    /// When the lake fails. Batches that cannot be read are told in the report, and the others are erased all the same.
     pub async fn erase(&self, wish: &Wish) -> Result<ErasureReport> {
         self.record(wish).await?;
         self.apply(Some(wish)).await
@@ -105,76 +109,182 @@ impl Rewriter {
         if erased.is_empty() {
             return Ok(report);
         }
-        self.note_interactions(&mut erased).await?;
-        // Feedback first: which of it is about a subject's interactions is known for as long as those are there, however often this is interrupted.
-        for topic in [Topic::Feedback, Topic::Interactions] {
-            // As long as feedback is left, the interactions that it is about must say so to the next run.
-            let only_count = report.young > 0;
-            for partition in self.partitions(topic).await? {
-                self.erase_partition(topic, partition, &erased, only_count, &mut report).await?;
+        self.note_tombstones(&mut erased).await?;
+        // Interactions first: feedback goes with those that it is about.
+        for partition in self.partitions(Topic::Interactions).await? {
+            // Dead letters can only be searched for somebody whose id is known, and who asks for the first time was not looked for anywhere.
+            let from = match wish {
+                Some(_) => Offset(0),
+                None => self.swept(partition, report.erasures).await?,
+            };
+            let pass = Pass { topic: Topic::Interactions, partition, from };
+            let next = self.carry_on(pass, self.erase_partition(pass, &mut erased, &mut report).await, &mut report)?;
+            if let Some(next) = next.filter(|next| *next > from) {
+                let sweep = Sweep { erasures: report.erasures, next };
+                let swept = self.lake.erasures().sweep(partition, &sweep).await;
+                swept.map_err(CompactError::lake("record how far a partition was looked at"))?;
             }
+        }
+        for partition in self.partitions(Topic::Feedback).await? {
+            // Feedback may have come before its interaction did, so that all of it is looked at each time.
+            let pass = Pass { topic: Topic::Feedback, partition, from: Offset(0) };
+            self.carry_on(pass, self.erase_partition(pass, &mut erased, &mut report).await, &mut report)?;
         }
         Ok(report)
     }
 
-    async fn erase_partition(
-        &self,
-        topic: Topic,
-        partition: Partition,
-        erased: &Erased,
-        only_count: bool,
-        report: &mut ErasureReport,
-    ) -> Result<()> {
+    async fn swept(&self, partition: Partition, erasures: u64) -> Result<Offset> {
+        let swept = self.lake.erasures().swept(partition, erasures).await;
+        swept.map_err(CompactError::lake("read how far a partition was looked at"))
+    }
+
+    /// A partition that cannot be rewritten now keeps no other one from it.
+    fn carry_on(&self, pass: Pass, done: Result<Offset>, report: &mut ErasureReport) -> Result<Option<Offset>> {
+        match done {
+            Err(error) if error.is_about_batches() => {
+                report.unreadable.push(format!("{} partition {}: {}", pass.topic, pass.partition, error.in_a_line()));
+                Ok(None)
+            }
+            done => done.map(Some),
+        }
+    }
+
+    /// Erases what is to be erased of a partition, and says up to which offset nothing of it is left.
+    async fn erase_partition(&self, pass: Pass, erased: &mut Erased, report: &mut ErasureReport) -> Result<Offset> {
+        let Pass { topic, partition, from } = pass;
+        let unreadable_before = report.unreadable.len();
         let mut contended = 0;
         'partition: while contended < ATTEMPTS {
+            report.unreadable.truncate(unreadable_before);
             let mut sequence = self.settle(topic, partition).await?;
             let stored = self.lake.batches().stored(topic, partition).await.map_err(CompactError::lake("list the batches"))?;
-            let mut young = 0;
-            for batch in stored {
+            // Of a batch's end its name may say nothing, but the next one begins behind it.
+            let before = stored.partition_point(|batch| batch.name.first <= from).saturating_sub(1);
+            let mut swept = Swept { next: from, open: true };
+            let (mut young, mut committed) = (0, BTreeMap::new());
+            for batch in stored.into_iter().skip(before) {
                 let fetched = match self.fetch(batch.name).await {
                     Err(CompactError::Lake { source, .. }) if source.is_not_found() => {
                         contended += 1;
                         continue 'partition;
                     }
+                    Err(error) if error.is_about_batches() => {
+                        report.unreadable.push(error.in_a_line());
+                        swept.open = false;
+                        continue;
+                    }
                     read => read?,
                 };
-                let found = find(topic, &fetched, erased).await?;
-                if found.rows + found.letters == 0 {
+                if fetched.footer.last < from {
                     continue;
                 }
-                if only_count || !self.settings.is_settled(&batch, Timestamp::now()) {
-                    young += 1;
-                    continue;
+                let (name, last) = (batch.name, fetched.footer.last);
+                let settled = self.settings.is_settled(&batch, Timestamp::now());
+                match self.erase_batch(sequence, fetched, settled, erased, report).await {
+                    Ok(Done::Nothing) => _ = committed.insert(name, last),
+                    Ok(Done::Erased) => sequence += 1,
+                    Ok(Done::Young) => young += 1,
+                    Ok(Done::Contended) => {
+                        contended += 1;
+                        continue 'partition;
+                    }
+                    Err(error) if error.is_about_batches() => {
+                        report.unreadable.push(error.in_a_line());
+                        swept.open = false;
+                    }
+                    Err(error) => return Err(error),
                 }
-                let fetched = rewritable(fetched)?;
-                let footer = [fetched.footer.clone()];
-                let Some(claim) = self.claim(sequence, RewriteReason::Erasure, &footer, report.erasures).await? else {
-                    contended += 1;
-                    continue 'partition;
-                };
-                sequence += 1;
-                let carried = self.carry_out(&claim, Some((vec![fetched], erased))).await?;
-                match topic {
-                    Topic::Interactions => report.interactions += found.rows,
-                    Topic::Feedback => report.feedback += found.rows,
-                }
-                report.dead_letters += found.letters;
-                report.batches += 1;
-                report.removed += carried.removed as u64;
+                swept.past(last, settled);
             }
             report.young += young;
-            let removed = self.lake.batches().remove_superseded(topic, partition).await;
+            let batches = self.lake.batches();
+            let removed = batches.remove_superseded(topic, partition).await;
             report.removed += removed.map_err(CompactError::lake("remove batches whose place another one took"))? as u64;
-            return Ok(());
+            let removed = batches.remove_abandoned(topic, partition, &committed).await;
+            report.removed += removed.map_err(CompactError::lake("remove dead letters of attempts that died"))? as u64;
+            return Ok(swept.next);
         }
         Err(CompactError::Contended { topic, partition })
+    }
+
+    async fn erase_batch(
+        &self,
+        sequence: u64,
+        fetched: Fetched,
+        settled: bool,
+        erased: &mut Erased,
+        report: &mut ErasureReport,
+    ) -> Result<Done> {
+        let Fetched { footer, .. } = &fetched;
+        let (topic, name, last) = (footer.name.topic, footer.name, footer.last);
+        let found = find(topic, &fetched, erased).await?;
+        erased.note(&found.tombstones);
+        if found.rows == 0 && found.letters.is_empty() {
+            return Ok(Done::Nothing);
+        }
+        if !settled {
+            return Ok(Done::Young);
+        }
+        let fetched = rewritable(fetched)?;
+        let Some(claim) = self.draft(sequence, RewriteReason::Erasure, &[name], last) else { return Ok(Done::Nothing) };
+        let letters = found.letters.len() as u64;
+        let claim = Rewrite { erasures: report.erasures, struck: found.letters, ..claim };
+        let replacement = self.write(&claim, &[fetched], erased).await?;
+        if !self.claim(&claim).await? {
+            return Ok(Done::Contended);
+        }
+        let carried = self.carry_out(&claim, replacement).await?;
+        match topic {
+            Topic::Interactions => report.interactions += found.rows,
+            Topic::Feedback => report.feedback += found.rows,
+        }
+        report.dead_letters += letters;
+        report.batches += 1;
+        report.removed += carried.removed as u64;
+        Ok(Done::Erased)
+    }
+}
+
+/// What one look at a partition is about.
+#[derive(Clone, Copy)]
+struct Pass {
+    topic: Topic,
+    partition: Partition,
+    from: Offset,
+}
+
+/// What became of a batch.
+enum Done {
+    Nothing,
+    Erased,
+    Young,
+    Contended,
+}
+
+/// Up to where a partition holds nothing that is to be erased.
+struct Swept {
+    next: Offset,
+    /// Whether it was so from the beginning up to here.
+    open: bool,
+}
+
+impl Swept {
+    /// A batch that is young may get another attempt's dead letters yet, so that it is looked at again.
+    fn past(&mut self, last: Offset, settled: bool) {
+        self.open &= settled;
+        if self.open {
+            self.next = last.next();
+        }
     }
 }
 
 /// What of a batch is to be erased.
 struct Found {
     rows: u64,
-    letters: u64,
+    /// Offsets of dead letters.
+    letters: Vec<Offset>,
+    /// Of interactions.
+    tombstones: Vec<Sha256Hex>,
 }
 
 async fn find(topic: Topic, fetched: &Fetched, erased: &Erased) -> Result<Found> {
@@ -182,8 +292,9 @@ async fn find(topic: Topic, fetched: &Fetched, erased: &Erased) -> Result<Found>
     let found = blocking(move || {
         let (_, keys) = read_keys(&name, &input.parquet)?;
         let letters = input.dead.as_ref().map(read_dead_letters).transpose()?.unwrap_or_default();
-        let letters = letters.iter().filter(|letter| erased.takes(letter)).count() as u64;
-        Ok(Found { rows: erased.count(topic, &keys)?, letters })
+        let letters = letters.iter().filter(|letter| erased.takes(letter)).map(|letter| letter.offset).collect();
+        let tombstones = if topic == Topic::Interactions { erased.tombstones(&keys)? } else { Vec::new() };
+        Ok(Found { rows: erased.count(topic, &keys)?, letters, tombstones })
     });
     found.await?.map_err(unreadable(name))
 }

@@ -26,6 +26,14 @@ pub enum CompactError {
         #[source]
         source: ColumnsError,
     },
+    /// A batch's dead letters are gone.
+    #[error("`{letters}` is gone, the dead letters of `{batch}`; restore it from a copy of the lake")]
+    Letters {
+        /// The batch.
+        batch: String,
+        /// Where its dead letters belong.
+        letters: String,
+    },
     /// A batch that a claim names is gone, and nothing took its place.
     #[error(
         "`{batch}` is gone, which `{claim}` was to rewrite; restore it from a copy of the lake, `nocturne lake audit` lists all that is missing"
@@ -50,6 +58,22 @@ pub enum CompactError {
 }
 
 impl CompactError {
+    /// Whether a batch cannot be read, or is not there: the others can be rewritten all the same.
+    pub(crate) fn is_about_batches(&self) -> bool {
+        match self {
+            Self::Batch { source, .. } => source.is_about_input(),
+            Self::Letters { .. } | Self::Gone { .. } => true,
+            Self::Lake { source, .. } => source.is_damage(),
+            Self::Contended { .. } | Self::Panicked => false,
+        }
+    }
+
+    /// The error with its causes, in one line.
+    pub(crate) fn in_a_line(&self) -> String {
+        let causes = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
     pub(crate) fn lake(doing: &'static str) -> impl Fn(LakeError) -> Self {
         move |source| Self::Lake { doing, source }
     }

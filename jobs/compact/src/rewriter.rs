@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use nocturne_columns::{ColumnsError, Erased, Input, merge, read_footer, read_keys};
+use nocturne_columns::{ColumnsError, Erased, Input, Merged, merge, read_footer, read_keys};
 use nocturne_lake::{Lake, LakeError};
 use nocturne_wire::{
     BatchName, Offset, Partition, Topic,
     batch::BatchFooter,
     path,
-    rewrite::{Rewrite, RewriteReason},
+    rewrite::{Rewrite, RewriteReason, Tombstones},
 };
 
 use crate::{CompactError, CompactSettings, Result};
@@ -30,6 +30,13 @@ pub struct Rewriter {
 pub(crate) struct Fetched {
     pub(crate) footer: BatchFooter,
     pub(crate) input: Input,
+}
+
+/// A batch that is ready to take the place of others.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    merged: Merged,
+    tombstones: Tombstones,
 }
 
 /// What carrying out a claim did.
@@ -59,120 +66,143 @@ impl Rewriter {
         let parquet = self.lake.batches().get(&name).await.map_err(&failed)?;
         let bytes = parquet.clone();
         let footer = blocking(move || read_footer(&bytes)).await?.map_err(unreadable(name))?;
-        let dead = if footer.dead > 0 {
-            Some(self.lake.batches().dead_letters(&name, footer.last).await.map_err(&failed)?)
-        } else {
-            None
-        };
+        let dead = if footer.dead > 0 { Some(self.letters(&name, footer.last).await?) } else { None };
         Ok(Fetched { footer, input: Input { name, parquet, dead } })
     }
 
+    async fn letters(&self, name: &BatchName, last: Offset) -> Result<Bytes> {
+        let failed = CompactError::lake("read dead letters");
+        match self.lake.batches().dead_letters(name, last).await {
+            // They go before their batch does: without it they are not missing, but removed.
+            Err(error) if error.is_not_found() => match self.lake.exists(&path::batch(name)).await.map_err(&failed)? {
+                true => Err(CompactError::Letters { batch: path::batch(name), letters: path::dead_letters(name, last) }),
+                false => Err(failed(error)),
+            },
+            read => read.map_err(failed),
+        }
+    }
+
     /// Finishes what somebody claimed and did not live to finish; gives the sequence of the partition's next claim.
+    ///
+    /// # Errors
+    /// Also when what was claimed cannot be finished because a batch is damaged or gone. After [`CompactSettings::min_age`] it is passed over: whoever claimed
+    /// it is gone by then, and its batches stay as they are.
     pub(crate) async fn settle(&self, topic: Topic, partition: Partition) -> Result<u64> {
         let failed = CompactError::lake("read the claims on a partition");
         let Some(claim) = self.lake.rewrites().newest(topic, partition).await.map_err(&failed)? else { return Ok(0) };
         if !self.lake.rewrites().is_done(&claim).await.map_err(&failed)? {
             tracing::info!(%topic, %partition, sequence = claim.sequence, actor = claim.actor, "finishing what another process claimed");
-            self.carry_out(&claim, None).await?;
+            match self.finish(&claim).await {
+                Err(error) if error.is_about_batches() && Timestamp::now().duration_since(claim.time) > self.settings.min_age => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(%topic, %partition, sequence = claim.sequence, error, "what another process claimed cannot be finished; passing over it");
+                }
+                finished => drop(finished?),
+            }
         }
         Ok(claim.sequence + 1)
     }
 
-    /// Claims a run of batches; `None` when somebody else claimed something of the partition first.
-    pub(crate) async fn claim(
-        &self,
-        sequence: u64,
-        reason: RewriteReason,
-        run: &[BatchFooter],
-        erasures: u64,
-    ) -> Result<Option<Rewrite>> {
-        let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(None) };
-        let claim = Rewrite {
-            topic: first.name.topic,
-            partition: first.name.partition,
+    /// What would be claimed of a run of batches.
+    pub(crate) fn draft(&self, sequence: u64, reason: RewriteReason, run: &[BatchName], last: Offset) -> Option<Rewrite> {
+        let first = run.first()?;
+        Some(Rewrite {
+            topic: first.topic,
+            partition: first.partition,
             sequence,
             reason,
-            inputs: run.iter().map(|footer| footer.name).collect(),
-            last: last.last,
-            erasures,
+            inputs: run.to_vec(),
+            last,
+            erasures: 0,
+            struck: Vec::new(),
             time: Timestamp::now(),
             actor: self.actor.clone(),
-        };
-        match self.lake.rewrites().claim(&claim).await {
-            Ok(()) => Ok(Some(claim)),
-            Err(error) if error.is_already_exists() => Ok(None),
+        })
+    }
+
+    /// Makes a claim; `false` when somebody else claimed something of the partition first.
+    pub(crate) async fn claim(&self, claim: &Rewrite) -> Result<bool> {
+        match self.lake.rewrites().claim(claim).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_already_exists() => Ok(false),
             Err(error) => Err(CompactError::lake("claim a run of batches")(error)),
         }
     }
 
-    /// Does what a claim says; whatever of it is done already is not done again.
-    pub(crate) async fn carry_out(&self, claim: &Rewrite, at_hand: Option<(Vec<Fetched>, &Erased)>) -> Result<Carried> {
-        let mut carried = Carried::default();
-        match claim.output() {
-            None => {
-                carried.removed =
-                    self.lake.rewrites().retire(claim).await.map_err(CompactError::lake("remove batches that are too old"))?;
-            }
-            Some(output) => {
-                if !self.lake.exists(&path::batch(&output)).await.map_err(CompactError::lake("look for a batch"))? {
-                    carried.bytes = self.replace(claim, output, at_hand).await?;
-                }
-                let removed = self.lake.batches().remove_superseded(claim.topic, claim.partition).await;
-                carried.removed = removed.map_err(CompactError::lake("remove batches whose place another one took"))?;
+    /// Does what somebody else's claim says; whatever of it is done already is not done again.
+    async fn finish(&self, claim: &Rewrite) -> Result<Carried> {
+        let Some(output) = claim.output() else { return self.carry_out(claim, None).await };
+        if self.lake.exists(&path::batch(&output)).await.map_err(CompactError::lake("look for a batch"))? {
+            return self.carry_out(claim, None).await;
+        }
+        let Some(inputs) = self.inputs(claim).await? else { return Ok(Carried::default()) };
+        let erased = self.erased_by(claim).await?;
+        let replacement = self.write(claim, &inputs, &erased).await?;
+        self.carry_out(claim, replacement).await
+    }
+
+    /// Writes the batch that takes the others' place, in memory: what is damaged must be known before it is claimed.
+    pub(crate) async fn write(&self, claim: &Rewrite, fetched: &[Fetched], erased: &Erased) -> Result<Option<Replacement>> {
+        let Some(output) = claim.output() else { return Ok(None) };
+        let inputs: Vec<Input> = fetched.iter().map(|fetched| fetched.input.clone()).collect();
+        let failed = |source| CompactError::Batch { doing: "write", batch: path::batch(&output), source };
+        let merged =
+            merge(output, &inputs, &self.actor, erased, &claim.struck, &self.settings.resources).await.map_err(failed)?;
+        let mut interactions = Vec::new();
+        if (claim.topic, claim.reason) == (Topic::Interactions, RewriteReason::Erasure) {
+            for Input { name, parquet, .. } in inputs {
+                let erased = erased.clone();
+                let found = blocking(move || erased.tombstones(&read_keys(&name, &parquet)?.1)).await?;
+                interactions.extend(found.map_err(unreadable(name))?);
             }
         }
+        let tombstones = Tombstones { partition: claim.partition, claim: claim.sequence, interactions };
+        Ok(Some(Replacement { merged, tombstones }))
+    }
+
+    /// Puts a claim into effect: its batch takes the others' place, and those are removed.
+    pub(crate) async fn carry_out(&self, claim: &Rewrite, replacement: Option<Replacement>) -> Result<Carried> {
+        let mut carried = Carried::default();
+        if claim.output().is_none() {
+            let removed = self.lake.rewrites().retire(claim).await;
+            carried.removed = removed.map_err(CompactError::lake("remove batches that are too old"))?;
+            return Ok(carried);
+        }
+        if let Some(replacement) = replacement {
+            carried.bytes = self.replace(claim, replacement).await?;
+        }
+        let removed = self.lake.batches().remove_superseded(claim.topic, claim.partition).await;
+        carried.removed = removed.map_err(CompactError::lake("remove batches whose place another one took"))?;
         Ok(carried)
     }
 
-    /// Writes the batch that takes the place of others.
-    async fn replace(&self, claim: &Rewrite, output: BatchName, at_hand: Option<(Vec<Fetched>, &Erased)>) -> Result<u64> {
-        let (fetched, erased) = match at_hand {
-            Some((fetched, erased)) => (fetched, erased.clone()),
-            None => match self.inputs(claim).await? {
-                Some(fetched) => (fetched, self.erased_by(claim).await?),
-                None => return Ok(0),
-            },
-        };
-        let inputs: Vec<Input> = fetched.into_iter().map(|fetched| fetched.input).collect();
-        let failed = |source| CompactError::Batch { doing: "write", batch: path::batch(&output), source };
-        let mut written = self.letters_of(&output, claim.last).await?;
-        let resources = &self.settings.resources;
-        let mut merged = merge(output, &inputs, written.as_ref(), &self.actor, &erased, resources).await.map_err(failed)?;
-        if written.is_none() && merged.dead.is_some() {
-            let letters = path::dead_letters(&output, claim.last);
-            let created = self.lake.create(&letters, merged.dead.clone().unwrap_or_default()).await;
-            if created.is_err_and(|error| error.is_already_exists()) {
-                // Somebody else carries this out, and may have erased less of them: the batch says what is there.
-                written = self.letters_of(&output, claim.last).await?;
-                merged = merge(output, &inputs, written.as_ref(), &self.actor, &erased, resources).await.map_err(failed)?;
-            }
+    async fn replace(&self, claim: &Rewrite, Replacement { merged, tombstones }: Replacement) -> Result<u64> {
+        let (topic, partition, reason) = (claim.topic, claim.partition, claim.reason.as_str());
+        let failed = CompactError::lake("read the claims on a partition");
+        let newest = self.lake.rewrites().newest(topic, partition).await.map_err(&failed)?;
+        if newest.is_some_and(|newest| newest.sequence > claim.sequence) {
+            // Whoever made it finished this one first, or passed over it.
+            return Ok(0);
         }
-        let bytes = merged.parquet.len() as u64;
+        // Before the interactions are gone: nobody could say what they were after that.
+        if !tombstones.interactions.is_empty() {
+            self.lake.erasures().bury(&tombstones).await.map_err(CompactError::lake("record which interactions are erased"))?;
+        }
+        let (bytes, first) = (merged.parquet.len() as u64, merged.footer.name.first);
         match self.lake.batches().seal(&merged.footer, merged.parquet, merged.dead).await {
             // Whoever else carried out the claim wrote the same rows.
             Err(error) if !error.is_already_exists() => return Err(CompactError::lake("create a batch")(error)),
             _ => {}
         }
-        // Others may have carried this out, and removed the outcome by retention, while the rows were sorted.
-        let failed = CompactError::lake("read the claims on a partition");
-        if let Some(newest) = self.lake.rewrites().newest(claim.topic, claim.partition).await.map_err(&failed)?
+        // Others may have carried this out, and removed the outcome by retention, since the claims were read.
+        if let Some(newest) = self.lake.rewrites().newest(topic, partition).await.map_err(&failed)?
             && newest.reason == RewriteReason::Retention
             && newest.sequence > claim.sequence
         {
             self.lake.rewrites().retire(&newest).await.map_err(CompactError::lake("remove batches that are too old"))?;
         }
-        let (topic, partition, reason) = (claim.topic, claim.partition, claim.reason.as_str());
-        tracing::info!(%topic, %partition, first = %output.first, last = %claim.last, batches = inputs.len(), bytes, reason, "batches rewritten");
+        tracing::info!(%topic, %partition, %first, last = %claim.last, batches = claim.inputs.len(), bytes, reason, "batches rewritten");
         Ok(bytes)
-    }
-
-    /// The dead letters of a batch's name that are there already.
-    async fn letters_of(&self, name: &BatchName, last: Offset) -> Result<Option<Bytes>> {
-        match self.lake.batches().dead_letters(name, last).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(CompactError::lake("read dead letters")(error)),
-        }
     }
 
     /// The batches that a claim replaces; `None` when others carried it out and went on.
@@ -208,35 +238,18 @@ impl Rewriter {
         let known = usize::try_from(claim.erasures).unwrap_or(usize::MAX).min(erasures.len());
         let mut erased = Erased::of(&erasures[..known]);
         if claim.topic == Topic::Feedback {
-            self.note_interactions(&mut erased).await?;
+            self.note_tombstones(&mut erased).await?;
         }
         Ok(erased)
     }
 
-    /// Reads all interactions, so that feedback on erased ones is recognized; says how many are erased.
-    pub(crate) async fn note_interactions(&self, erased: &mut Erased) -> Result<u64> {
-        let mut count = 0;
-        for partition in self.partitions(Topic::Interactions).await? {
-            let mut next = Offset(0);
-            // One batch at a time, each found anew: others may merge what is still to be read.
-            while let Some(name) = self.first_from(Topic::Interactions, partition, next).await? {
-                let failed = CompactError::lake("read a batch");
-                let parquet = match self.lake.batches().get(&name).await {
-                    Err(error) if error.is_not_found() => continue,
-                    read => read.map_err(failed)?,
-                };
-                let (footer, keys) = blocking(move || read_keys(&name, &parquet)).await?.map_err(unreadable(name))?;
-                count += erased.note(&keys).map_err(unreadable(name))?;
-                next = footer.last.next();
-            }
+    /// Has feedback recognized on interactions that are gone.
+    pub(crate) async fn note_tombstones(&self, erased: &mut Erased) -> Result<()> {
+        let failed = CompactError::lake("read which interactions are erased");
+        for tombstones in self.lake.erasures().tombstones().await.map_err(failed)? {
+            erased.note(&tombstones.interactions);
         }
-        Ok(count)
-    }
-
-    /// The first batch that begins at an offset or after it.
-    async fn first_from(&self, topic: Topic, partition: Partition, from: Offset) -> Result<Option<BatchName>> {
-        let names = self.lake.batches().names(topic, partition).await.map_err(CompactError::lake("list the batches"))?;
-        Ok(names.into_iter().find(|name| name.first >= from || name.rewritten.is_some_and(|rewritten| rewritten.last >= from)))
+        Ok(())
     }
 }
 

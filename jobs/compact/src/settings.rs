@@ -16,6 +16,8 @@ pub struct CompactSettings {
     pub min_age: SignedDuration,
     /// Newest batches of a partition that are not merged: a batcher that starts reads their ids to recognize what comes twice.
     pub keep_newest: usize,
+    /// Time from the oldest record of a merged batch to its newest one at most: retention removes whole batches, the sooner the less they span.
+    pub max_span: Option<SignedDuration>,
     /// Memory and disk of sorting.
     pub resources: Resources,
 }
@@ -34,6 +36,7 @@ impl Default for CompactSettings {
             min_batches: 4,
             min_age: SignedDuration::from_hours(1),
             keep_newest: 8,
+            max_span: None,
             resources: Resources::default(),
         }
     }

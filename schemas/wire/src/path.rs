@@ -5,6 +5,7 @@ use crate::{
     generation::{Generation, GenerationName},
     hash::Sha256Hex,
     id::NightId,
+    rewrite::Sweep,
 };
 
 /// `<topic>/v1/topic=T/partition=P/<first offset, 20 digits>.parquet`, and for a batch that takes the place of others
@@ -175,6 +176,27 @@ pub const ERASURES: &str = "erasures";
 /// One erasure.
 pub fn erasure(sequence: u64) -> String {
     format!("{ERASURES}/{sequence:020}.json")
+}
+
+/// The folder of what erasures took.
+pub const TOMBSTONES: &str = "tombstones";
+
+/// The interactions that one claim on a partition of them took out.
+pub fn tombstones(partition: Partition, claim: u64) -> String {
+    format!("{TOMBSTONES}/partition={partition}/{claim:020}.json")
+}
+
+/// The folder of sweeps.
+pub const SWEEPS: &str = "sweeps";
+
+/// The folder of the sweeps of one partition of interactions.
+pub fn sweeps(partition: Partition) -> String {
+    format!("{SWEEPS}/partition={partition}")
+}
+
+/// One sweep. Several are never needed: the one with most erasures and the highest offset says it all.
+pub fn sweep(partition: Partition, sweep: &Sweep) -> String {
+    format!("{}/{:020}-{:020}.json", sweeps(partition), sweep.erasures, sweep.next.0)
 }
 
 /// The folder of the schemas that writers write with.

@@ -55,6 +55,10 @@ pub struct Rewrite {
     pub last: Offset,
     /// How many erasures are applied: all with a lower sequence.
     pub erasures: u64,
+    /// Offsets of dead letters that are erased. They are named because an erasure keeps only a digest of who is forgotten, which finds no bytes: whoever
+    /// finishes the claim of somebody who died leaves out the same letters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub struck: Vec<Offset>,
     /// When it was claimed.
     pub time: Timestamp,
     /// Who did.
@@ -86,18 +90,23 @@ pub fn live(mut names: Vec<BatchName>) -> Live {
     // Of those that begin at one offset the highest revision comes first, and it covers the most.
     names.sort_unstable_by_key(|name| (name.first, std::cmp::Reverse(name.revision())));
     let mut live = Live::default();
-    // Batches that may still cover what comes, because ranges nest.
-    let mut covers: Vec<BatchName> = Vec::new();
     for name in names {
-        covers.retain(|cover| cover.rewritten.is_some_and(|rewritten| rewritten.last >= name.first));
-        if covers.iter().any(|cover| cover.replaces(&name)) {
+        // Ranges nest, so that whatever covers this batch lies in the newest one that counts, or is it.
+        if live.batches.last().is_some_and(|cover| cover.replaces(&name)) {
             live.superseded.push(name);
         } else {
             live.batches.push(name);
         }
-        covers.push(name);
     }
     live
+}
+
+impl Live {
+    /// Whether another batch took the place of one of this name, whether that is there or not.
+    pub fn replaced(&self, name: &BatchName) -> bool {
+        let after = self.batches.partition_point(|batch| batch.first <= name.first);
+        after.checked_sub(1).is_some_and(|index| self.batches[index].replaces(name))
+    }
 }
 
 /// A subject's wish that what they said is forgotten.
@@ -119,7 +128,34 @@ pub struct Erasure {
     pub actor: String,
 }
 
+/// Interactions that an erasure took out of a partition: feedback on them is forgotten too, however late it comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tombstones {
+    /// The partition of interactions.
+    pub partition: Partition,
+    /// The claim that took them out.
+    pub claim: u64,
+    /// SHA-256 of their ids.
+    pub interactions: Vec<Sha256Hex>,
+}
+
+/// How far a partition is known to hold nothing that is to be erased, so that nobody reads it again for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// How many erasures were applied: all with a lower sequence.
+    pub erasures: u64,
+    /// The first offset that was not looked at.
+    pub next: Offset,
+}
+
 impl Erasure {
+    /// What tombstones hold in place of an interaction.
+    pub fn tombstone(interaction: &str) -> Sha256Hex {
+        Sha256Hex::of(interaction.as_bytes())
+    }
+
     /// What an erasure holds in place of a subject.
     pub fn digest(subject: &SubjectId) -> Sha256Hex {
         Sha256Hex::of(subject.as_str().as_bytes())
@@ -164,6 +200,7 @@ mod tests {
             inputs: vec![sealed(0), rewritten(5, 9, 4)],
             last: Offset(9),
             erasures: 0,
+            struck: Vec::new(),
             time: Timestamp::UNIX_EPOCH,
             actor: String::new(),
         };
@@ -190,6 +227,9 @@ mod tests {
                 });
             }
             let seen = live(stored.clone());
+            for name in &stored {
+                prop_assert_eq!(seen.replaced(name), seen.superseded.contains(name));
+            }
             prop_assert_eq!(seen.batches.len() + seen.superseded.len(), stored.len());
             let ends = seen.batches.iter().skip(1).map(|name| name.first.0).chain([200]);
             prop_assert_eq!(seen.batches[0].first.0, 0);

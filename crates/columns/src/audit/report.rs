@@ -145,6 +145,20 @@ pub enum Fault {
         /// Its last offset now; `None` when it is gone.
         found: Option<Offset>,
     },
+    /// A claim on rewriting names offsets behind the partition's last batch: batches are gone.
+    Claimed {
+        /// The claim.
+        claim: String,
+        /// The last offset that it names.
+        last: Offset,
+        /// The offset after the partition's last batch; `None` when it has none.
+        found: Option<Offset>,
+    },
+    /// An erasure is gone, while later ones are there.
+    Erasure {
+        /// Where it belongs.
+        path: String,
+    },
     /// An object that does not belong into its folder, where readers would glob it.
     Foreign {
         /// The object.
@@ -170,6 +184,12 @@ impl fmt::Display for Fault {
             Self::ReadBatch { path, night, last, found: Some(found) } => {
                 write!(f, "sealed again: {path} ends at offset {found}, at {last} when night {night} was planned")
             }
+            Self::Claimed { claim, last, found } => {
+                let ends =
+                    found.map_or_else(|| "there is no batch".to_owned(), |next| format!("the batches end before offset {next}"));
+                write!(f, "gone: batches up to offset {last}, which {claim} was to rewrite; {ends}")
+            }
+            Self::Erasure { path } => write!(f, "gone: {path}; restore it, so that who asked to be forgotten stays forgotten"),
             Self::Foreign { path } => write!(f, "foreign object: {path}"),
         }
     }

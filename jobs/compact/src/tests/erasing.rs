@@ -6,7 +6,7 @@ use std::{
 };
 
 use nocturne_lake::Lake;
-use nocturne_wire::{BatchName, Offset, SubjectId, TenantId, Topic, avro, path};
+use nocturne_wire::{BatchName, Offset, SubjectId, TenantId, Topic, avro, path, rewrite::RewriteReason};
 
 use super::{P0, assert_clean, at, feedback_of, judged, rewriter, rows_by_offset, said, seal_many, seal_raw, subject};
 use crate::{CompactSettings, Rewriter, Wish};
@@ -70,7 +70,7 @@ async fn a_dead_letter_that_names_the_subject_is_erased() {
 }
 
 #[tokio::test]
-async fn interactions_stay_as_long_as_feedback_on_them_is_left() {
+async fn feedback_goes_while_the_interaction_is_too_young_and_the_other_way_round() {
     let folder = tempfile::tempdir().expect("a folder");
     let lake = Lake::open(&folder.path().to_string_lossy()).expect("opens");
     seal_many(&lake, 1, 3).await;
@@ -80,9 +80,9 @@ async fn interactions_stay_as_long_as_feedback_on_them_is_left() {
     seal_raw(&lake, Topic::Feedback, P0, 0, &[avro::encode_feedback(&judged(0, "operator"))]).await;
     let report =
         Rewriter::new(lake.clone(), CompactSettings::default(), "test").erase(&wish("anna", 5000)).await.expect("recorded");
-    assert_eq!((report.interactions, report.feedback, report.young), (0, 0, 2));
+    assert_eq!((report.interactions, report.feedback, report.young), (1, 0, 1));
     let report = rewriter(&lake).apply_erasures().await.expect("erased");
-    assert_eq!((report.interactions, report.feedback, report.young), (1, 1, 0));
+    assert_eq!((report.interactions, report.feedback, report.young), (0, 1, 0));
 }
 
 #[tokio::test]
@@ -109,4 +109,81 @@ async fn what_is_sealed_after_the_wish_is_erased_by_the_next_run() {
     assert!(!rows_by_offset(&lake).await.contains_key(&3));
     let newest = lake.batches().last(Topic::Interactions, P0).await.expect("listed").expect("there");
     assert_eq!(newest.first, Offset(3), "an empty batch still says where sealing goes on");
+}
+
+#[tokio::test]
+async fn feedback_that_comes_after_its_interaction_was_erased_is_erased_too() {
+    let lake = Lake::memory();
+    seal_many(&lake, 2, 3).await;
+    rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
+    let raw: Vec<_> = [judged(0, "operator"), judged(1, "operator")].iter().map(avro::encode_feedback).collect();
+    seal_raw(&lake, Topic::Feedback, P0, 0, &raw).await;
+    let report = rewriter(&lake).apply_erasures().await.expect("erased");
+    assert_eq!((report.interactions, report.feedback), (0, 1));
+    assert_eq!(feedback_of(&lake).await.len(), 1);
+    assert_clean(&lake).await;
+}
+
+#[tokio::test]
+async fn what_was_looked_at_is_not_read_again() {
+    let lake = Lake::memory();
+    seal_many(&lake, 30, 3).await;
+    rewriter(&lake).erase(&wish("anna", 5)).await.expect("erased");
+    // Far fewer operations than there are batches.
+    let report = rewriter(&lake.mortal(20)).apply_erasures().await.expect("looked at");
+    assert_eq!((report.interactions, report.batches), (0, 0));
+    seal_raw(&lake, Topic::Interactions, P0, 90, &[avro::encode_interaction(&said(3))]).await;
+    let report = rewriter(&lake.mortal(40)).apply_erasures().await.expect("erased");
+    assert_eq!((report.interactions, report.batches), (1, 1), "what came late is found all the same");
+    assert_eq!(lake.list("sweeps").await.expect("listed").len(), 1);
+    let report = rewriter(&lake).erase(&wish("bert", 5000)).await.expect("erased");
+    assert_eq!(report.interactions, 30, "another wish is looked for everywhere");
+}
+
+#[tokio::test]
+async fn dead_letters_of_an_attempt_that_died_go_too() {
+    let lake = Lake::memory();
+    let mut half = avro::encode_interaction(&said(0));
+    half.truncate(half.len() / 2);
+    let abandoned = path::dead_letters(&BatchName::new(Topic::Interactions, P0, Offset(0)), Offset(7));
+    seal_raw(&lake, Topic::Interactions, P0, 0, &[avro::encode_interaction(&said(1)), half.clone()]).await;
+    lake.create(&abandoned, half).await.expect("created");
+    rewriter(&lake).erase(&wish("cleo", 5000)).await.expect("erased");
+    assert!(!lake.exists(&abandoned).await.expect("asked"), "whoever it names");
+    rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
+    assert_clean(&lake).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_read_keeps_no_other_one_from_being_erased() {
+    let lake = Lake::memory();
+    seal_many(&lake, 2, 3).await;
+    let damaged = BatchName::new(Topic::Interactions, P0, Offset(6));
+    lake.create(&path::batch(&damaged), "not a batch").await.expect("created");
+    seal_raw(&lake, Topic::Interactions, P0, 9, &[avro::encode_interaction(&said(9)), b"poison".to_vec()]).await;
+    let letters = path::dead_letters(&BatchName::new(Topic::Interactions, P0, Offset(9)), Offset(10));
+    let bytes = lake.get(&letters).await.expect("read");
+    lake.lose(&letters).await.expect("removed");
+    let report = rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
+    assert_eq!((report.interactions, report.batches), (2, 2));
+    assert_eq!(report.unreadable.len(), 2, "{report:?}");
+    assert!(report.unreadable[1].contains(&letters), "{report:?}");
+    lake.create(&letters, bytes).await.expect("restored");
+    let report = rewriter(&lake).apply_erasures().await.expect("erased");
+    assert_eq!((report.interactions, report.unreadable.len()), (1, 1), "what was restored is looked at: {report:?}");
+}
+
+#[tokio::test]
+async fn a_claim_that_cannot_be_finished_is_passed_over_when_it_is_old() {
+    let lake = Lake::memory();
+    seal_many(&lake, 6, 3).await;
+    let names = lake.batches().names(Topic::Interactions, P0).await.expect("listed");
+    let claim = rewriter(&lake).draft(0, RewriteReason::Compaction, &names[..3], Offset(8)).expect("a claim");
+    lake.rewrites().claim(&claim).await.expect("claimed");
+    lake.lose(&path::batch(&names[1])).await.expect("lost");
+    let report = Rewriter::new(lake.clone(), CompactSettings::default(), "test").erase(&wish("anna", 5000)).await;
+    let unreadable = report.expect("told").unreadable;
+    assert!(unreadable.iter().any(|why| why.contains("is gone")), "whoever claimed it may still live: {unreadable:?}");
+    let report = rewriter(&lake).apply_erasures().await.expect("erased");
+    assert_eq!((report.interactions, report.unreadable.len()), (5, 0), "{report:?}");
 }

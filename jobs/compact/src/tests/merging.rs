@@ -1,5 +1,9 @@
 //! Small batches become large ones, and nothing else changes.
 
+use std::ops::Range;
+
+use jiff::SignedDuration;
+use nocturne_columns::Fault;
 use nocturne_lake::Lake;
 use nocturne_wire::{BatchName, Offset, Topic, avro, batch::Rewritten, path};
 
@@ -10,6 +14,14 @@ fn merged(first: u64, last: u64, revision: u32) -> BatchName {
     BatchName {
         rewritten: Some(Rewritten { last: Offset(last), revision }),
         ..BatchName::new(Topic::Interactions, P0, Offset(first))
+    }
+}
+
+/// Seals more batches of ten interactions each.
+async fn seal_rest(lake: &Lake, batches: Range<u64>) {
+    for batch in batches {
+        let raw: Vec<_> = (batch * 10..batch * 10 + 10).map(|number| avro::encode_interaction(&said(number))).collect();
+        seal_raw(lake, Topic::Interactions, P0, batch * 10, &raw).await;
     }
 }
 
@@ -61,10 +73,7 @@ async fn a_damaged_batch_is_passed_over_and_named() {
     seal_many(&lake, 3, 10).await;
     let damaged = BatchName::new(Topic::Interactions, P0, Offset(30));
     lake.create(&path::batch(&damaged), "not a batch").await.expect("created");
-    for batch in 4..8 {
-        let raw: Vec<_> = (batch * 10..batch * 10 + 10).map(|number| avro::encode_interaction(&said(number))).collect();
-        seal_raw(&lake, Topic::Interactions, P0, batch * 10, &raw).await;
-    }
+    seal_rest(&lake, 4..8).await;
     let done = rewriter(&lake).compact(|_| {}).await.expect("compacted");
     assert_eq!(done.written, 2, "before it and after it: {done:?}");
     assert!(!done.skipped.is_empty() && done.skipped.iter().all(|why| why.contains("00000000000000000030.parquet")), "{done:?}");
@@ -82,4 +91,54 @@ async fn what_a_late_writer_creates_inside_a_merged_range_is_read_by_nobody_and_
     assert_eq!(rows_by_offset(&lake).await.len(), 60);
     rewriter(&lake).compact(|_| {}).await.expect("compacted");
     assert_clean(&lake).await;
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_known_before_anything_is_claimed() {
+    let lake = Lake::memory();
+    seal_many(&lake, 3, 10).await;
+    let damaged = BatchName::new(Topic::Interactions, P0, Offset(10));
+    let mut bytes = lake.get(&path::batch(&damaged)).await.expect("read").to_vec();
+    let pages = 4..bytes.len() / 3;
+    bytes[pages].fill(0xa5);
+    lake.lose(&path::batch(&damaged)).await.expect("removed");
+    lake.create(&path::batch(&damaged), bytes).await.expect("created");
+    seal_rest(&lake, 3..9).await;
+    let done = rewriter(&lake).compact(|_| {}).await.expect("compacted");
+    assert!(done.written == 1 && !done.skipped.is_empty(), "{done:?}");
+    let newest = BatchName::new(Topic::Interactions, P0, Offset(80));
+    let names = lake.batches().names(Topic::Interactions, P0).await.expect("listed");
+    assert_eq!(names, [BatchName::new(Topic::Interactions, P0, Offset(0)), damaged, merged(20, 79, 1), newest]);
+    assert_eq!(lake.list(path::REWRITES).await.expect("listed").len(), 1);
+}
+
+#[tokio::test]
+async fn a_merged_batch_spans_no_more_time_than_it_may() {
+    let lake = Lake::memory();
+    seal_many(&lake, 10, 10).await;
+    // A record a second.
+    let settings = CompactSettings { max_span: Some(SignedDuration::from_secs(30)), ..eager() };
+    Rewriter::new(lake.clone(), settings, "test").compact(|_| {}).await.expect("compacted");
+    let names = lake.batches().names(Topic::Interactions, P0).await.expect("listed");
+    let newest = BatchName::new(Topic::Interactions, P0, Offset(90));
+    assert_eq!(names, [merged(0, 29, 1), merged(30, 59, 1), merged(60, 89, 1), newest]);
+    assert_clean(&lake).await;
+}
+
+#[tokio::test]
+async fn the_audit_misses_what_took_the_place_of_others_at_the_end() {
+    let lake = Lake::memory();
+    seal_many(&lake, 3, 10).await;
+    let names = lake.batches().names(Topic::Interactions, P0).await.expect("listed");
+    let all = CompactSettings { keep_newest: 0, ..eager() };
+    assert_clean(&lake).await;
+    let wish =
+        crate::Wish { subject: nocturne_wire::SubjectId::parse("anna").expect("an id"), tenant: None, until: super::at(5000) };
+    Rewriter::new(lake.clone(), all, "test").erase(&wish).await.expect("erased");
+    assert_clean(&lake).await;
+    let newest = lake.batches().last(Topic::Interactions, P0).await.expect("listed").expect("there");
+    assert_eq!((newest.first, newest.revision()), (names[2].first, 1));
+    lake.lose(&path::batch(&newest)).await.expect("lost");
+    let faults = super::audited(&lake).await.faults;
+    assert!(matches!(&faults[..], [Fault::Claimed { last: Offset(29), found: Some(Offset(20)), .. }]), "{faults:?}");
 }

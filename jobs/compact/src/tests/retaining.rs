@@ -1,9 +1,10 @@
 //! What is too old is removed.
 
+use jiff::{SignedDuration, Timestamp};
 use nocturne_lake::Lake;
-use nocturne_wire::Topic;
+use nocturne_wire::{BatchName, Offset, Topic, avro, path};
 
-use super::{P0, assert_clean, at, audited, rewriter, rows_by_offset, seal_many};
+use super::{P0, assert_clean, at, audited, rewriter, rows_by_offset, said, seal_many, seal_raw};
 
 #[tokio::test]
 async fn batches_whose_records_are_all_too_old_are_removed_but_never_the_newest() {
@@ -35,4 +36,22 @@ async fn a_run_that_dies_at_whatever_step_is_finished_by_the_next_one() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_read_is_as_old_as_its_object() {
+    let lake = Lake::memory();
+    seal_many(&lake, 2, 5).await;
+    let damaged = BatchName::new(Topic::Interactions, P0, Offset(10));
+    lake.create(&path::batch(&damaged), "not a batch").await.expect("created");
+    for first in [15, 20] {
+        let raw: Vec<_> = (first..first + 5).map(|number| avro::encode_interaction(&said(number))).collect();
+        seal_raw(&lake, Topic::Interactions, P0, first, &raw).await;
+    }
+    let removed = rewriter(&lake).retain(at(5000), false).await.expect("removed");
+    assert!(removed.batches == 2 && removed.unreadable.len() == 1, "its object is young: {removed:?}");
+    let later = Timestamp::now().checked_add(SignedDuration::from_hours(1)).expect("a time");
+    let removed = rewriter(&lake).retain(later, false).await.expect("removed");
+    assert!(removed.batches == 2 && removed.unreadable.is_empty(), "{removed:?}");
+    assert_clean(&lake).await;
 }

@@ -31,7 +31,7 @@ Examples:
 const ERASE: &str = "\
 Interactions of the subject go, their feedback, feedback of others on them, and dead letters that hold the subject's id. The record of the wish keeps only a
 digest of the id. Batches of the last hour, and what is still in the log, are left for a later run of `nocturne lake erase --again`, which `nocturne up` and
-`nocturne scheduler` do daily; the exit code is 3 as long as batches are left. What nights have kept and generations have learned is not changed by this.
+`nocturne scheduler` do daily; the exit code is 3 as long as batches are left, or cannot be read. What nights have kept and generations have learned is not changed by this.
 
 Examples:
   nocturne lake erase --subject anna
@@ -55,6 +55,9 @@ pub(crate) struct CompactArgs {
     /// Fewest batches that are worth merging
     #[arg(long, value_name = "BATCHES", default_value_t = 4)]
     min_batches: usize,
+    /// Days from the oldest record of a merged batch to its newest at most, for retention removes whole batches; 0 for any
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
+    span: u32,
     /// Memory of sorting, MiB; beyond it rows are spilled to disk
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     memory: usize,
@@ -121,6 +124,7 @@ pub(super) async fn compact(global: &Global, lake: &Lake, args: &CompactArgs) ->
     let settings = CompactSettings {
         target_bytes: args.target << 20,
         min_batches: args.min_batches,
+        max_span: (args.span > 0).then(|| SignedDuration::from_hours(24 * i64::from(args.span))),
         resources: Resources { memory_bytes: args.memory << 20, spill: args.spill.clone() },
         ..args.age.settings()
     };
@@ -163,29 +167,29 @@ pub(super) async fn erase(global: &Global, lake: &Lake, args: &EraseArgs) -> any
     };
     let report = report.advise(doing, HINT)?;
     output::show(global.format, &report, describe_erasure)?;
-    Ok(Outcome::of(report.young == 0))
+    Ok(Outcome::of(report.young == 0 && report.unreadable.is_empty()))
 }
 
 fn describe_erasure(report: &ErasureReport) -> String {
-    let ErasureReport { erasures, interactions, feedback, dead_letters, batches, young, .. } = report;
+    let ErasureReport { erasures, interactions, feedback, dead_letters, batches, young, unreadable, .. } = report;
     let wishes = counted(*erasures as usize, "wish");
+    let mut lines = vec![match batches {
+        0 if *young > 0 || !unreadable.is_empty() => format!("{wishes}: wrote no batch again"),
+        0 => format!("{wishes}: no sealed batch holds any of it"),
+        batches => format!(
+            "{wishes}: erased {}, {} and {}; wrote {} again",
+            counted(*interactions as usize, "interaction"),
+            counted(*feedback as usize, "verdict"),
+            counted(*dead_letters as usize, "dead letter"),
+            counted(*batches as usize, "batch"),
+        ),
+    }];
     if *young > 0 {
         let left = counted(*young as usize, "batch");
-        return format!(
-            "{wishes}: wrote {} again; {left} of the last hour must wait: run `nocturne lake erase --again` later",
-            counted(*batches as usize, "batch")
-        );
+        lines.push(format!("{left} of the last hour must wait: run `nocturne lake erase --again` later"));
     }
-    if *batches == 0 {
-        return format!("{wishes}: no sealed batch holds any of it");
-    }
-    format!(
-        "{wishes}: erased {}, {} and {}; wrote {} again",
-        counted(*interactions as usize, "interaction"),
-        counted(*feedback as usize, "verdict"),
-        counted(*dead_letters as usize, "dead letter"),
-        counted(*batches as usize, "batch"),
-    )
+    lines.extend(unreadable.iter().map(|why| format!("not erased: {why}")));
+    lines.join("\n")
 }
 
 #[derive(Serialize)]
@@ -203,13 +207,17 @@ pub(super) async fn retain(global: &Global, lake: &Lake, args: &RetainArgs) -> a
         .map_err(|_| refused(format!("keeping {} days: that is before the calendar begins", args.days), "give fewer days"))?;
     let rewriter = Rewriter::new(lake.clone(), args.age.settings(), actor());
     let removed = rewriter.retain(before, args.dry_run).await.advise("removing old batches", HINT)?;
+    let readable = removed.unreadable.is_empty();
     output::show(global.format, &Removed { removed, before, dry_run: args.dry_run }, describe_removed)?;
-    Ok(Outcome::Done)
+    Ok(Outcome::of(readable))
 }
 
 fn describe_removed(Removed { removed, before, dry_run }: &Removed) -> String {
     let verb = if *dry_run { "would remove" } else { "removed" };
     let rows = counted(removed.rows as usize, "row");
     let batches = counted(removed.batches as usize, "batch");
-    format!("{verb} {batches} with {rows}, {}, whose records are older than {before}", Bytes(removed.bytes))
+    let mut lines =
+        vec![format!("{verb} {batches} with {rows}, {}, whose records are older than {before}", Bytes(removed.bytes))];
+    lines.extend(removed.unreadable.iter().map(|why| format!("passed over: {why}")));
+    lines.join("\n")
 }
