@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use nocturne_wire::{
     Feedback, Generation, Interaction, InteractionId, SessionId, SubjectId, TenantId, Topic,
     id::IdError,
-    record::{Message, Surprise},
+    record::{Message, Surprise, Symbol},
 };
-use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as SymbolError};
+use serde::de::{IntoDeserializer, value::Error as SymbolError};
 
 use crate::{ColumnsError, IdHash, Result, schema};
 
@@ -76,9 +76,10 @@ fn number<T: TryFrom<i64>>(column: &Int64Array, row: usize) -> Result<T> {
     T::try_from(value).map_err(|_| ColumnsError::damaged(WHAT, format!("row {row} holds {value} where a count belongs")))
 }
 
-fn symbol<T: DeserializeOwned>(column: &StringArray, row: usize) -> Result<T> {
+/// A symbol; one that a later release has written is read as the Avro schema's default.
+fn symbol<T: Symbol>(column: &StringArray, row: usize) -> T {
     let text: serde::de::value::StrDeserializer<'_, SymbolError> = column.value(row).into_deserializer();
-    T::deserialize(text).map_err(|error| ColumnsError::unreadable(WHAT, format!("row {row} holds an unknown symbol"), error))
+    T::deserialize(text).unwrap_or(T::UNKNOWN)
 }
 
 struct Surprises<'a> {
@@ -114,11 +115,10 @@ impl<'a> Messages<'a> {
         Ok(Self { lists, roles: items.symbols("role")?, contents: items.get("content")? })
     }
 
-    fn at(&self, row: usize) -> Result<Vec<Message>> {
+    fn at(&self, row: usize) -> Vec<Message> {
         let offsets = self.lists.value_offsets();
-        (offsets[row] as usize..offsets[row + 1] as usize)
-            .map(|item| Ok(Message { role: symbol(&self.roles, item)?, content: self.contents.value(item).to_owned() }))
-            .collect()
+        let message = |item| Message { role: symbol(&self.roles, item), content: self.contents.value(item).to_owned() };
+        (offsets[row] as usize..offsets[row + 1] as usize).map(message).collect()
     }
 }
 
@@ -168,17 +168,17 @@ pub fn interactions(batch: &RecordBatch) -> Result<Vec<Interaction>> {
             turn: number(turns, row)?,
             model: models.value(row).to_owned(),
             generation: Generation(number(generations, row)?),
-            messages: messages.at(row)?,
+            messages: messages.at(row),
             answer: answers.value(row).to_owned(),
             prompt_tokens: number(prompt_tokens, row)?,
             answer_tokens: number(answer_tokens, row)?,
             prompt_surprise: prompt_surprises.at(row),
             answer_surprise: answer_surprises.at(row),
-            finish: symbol(&finishes, row)?,
+            finish: symbol(&finishes, row),
             latency_ms: latencies.value(row),
-            consent: symbol(&consents, row)?,
+            consent: symbol(&consents, row),
             redactions: number(redactions, row)?,
-            origin: symbol(&origins, row)?,
+            origin: symbol(&origins, row),
             truncated: truncated.value(row),
             channel: channel.value(row).to_owned(),
         })

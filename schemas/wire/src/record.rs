@@ -1,12 +1,34 @@
 //! The records that the day produces: interactions and feedback.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     generation::Generation,
     id::{InteractionId, SessionId, SubjectId, TenantId},
 };
+
+/// A type of few named values, to which later releases may add.
+pub trait Symbol: DeserializeOwned {
+    /// What a name is read as that this release does not know: the default of the Avro schema.
+    const UNKNOWN: Self;
+}
+
+impl Symbol for Role {
+    const UNKNOWN: Self = Self::Tool;
+}
+
+impl Symbol for FinishReason {
+    const UNKNOWN: Self = Self::Stop;
+}
+
+impl Symbol for Consent {
+    const UNKNOWN: Self = Self::LogOnly;
+}
+
+impl Symbol for Origin {
+    const UNKNOWN: Self = Self::Model;
+}
 
 /// Who wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

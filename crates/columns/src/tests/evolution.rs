@@ -108,18 +108,21 @@ fn a_schema_that_differs_in_its_units_of_time_only_is_refused() {
     assert_eq!(Schemas::default().learn(&bare).expect("no unit"), avro::fingerprint(Topic::Interactions));
 }
 
-#[test]
-fn a_letter_keeps_its_record_as_it_came() {
-    let translated = [(Offset(4), &b"translated"[..])];
-    let came = [(Offset(4), &b"as it came"[..])];
-    let range = crate::Range {
+fn range() -> crate::Range {
+    crate::Range {
         name: nocturne_wire::BatchName::new(Topic::Interactions, nocturne_wire::Partition(0), Offset(4)),
         last: Offset(4),
         begin: Offset(0),
         topic_id: "a".to_owned(),
         writer: "b".to_owned(),
-    };
-    let sealed = crate::seal_records(range, &translated, Vec::new(), &came, None, 1).expect("sealed");
+    }
+}
+
+#[test]
+fn a_letter_keeps_its_record_as_it_came() {
+    let translated = [(Offset(4), &b"translated"[..])];
+    let came = [(Offset(4), &b"as it came"[..])];
+    let sealed = crate::seal_records(range(), &translated, Vec::new(), &came, None, 1).expect("sealed");
     let letters = crate::read_dead_letters(&sealed.dead.expect("a letter")).expect("read");
     assert_eq!((letters.len(), letters[0].raw.as_slice()), (1, &b"as it came"[..]));
 }
@@ -141,7 +144,28 @@ fn columns_that_only_a_later_release_knows_are_left_out() {
     fields.insert(3, std::sync::Arc::new(arrow::datatypes::Field::new("region", arrow::datatypes::DataType::Int32, true)));
     columns.insert(3, std::sync::Arc::new(arrow::array::Int32Array::from(vec![7])));
     let wider = crate::RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), columns).expect("rows");
-    assert_eq!(crate::seal::adapt(Topic::Interactions, wider).expect("adapted"), rows);
+    assert_eq!(crate::seal::adapt(Topic::Interactions, wider.clone()).expect("adapted"), rows);
+    // Writing such a batch again would lose them.
+    let sealed = crate::seal_records(range(), &[(Offset(4), V2)], Vec::new(), &[], None, 1).expect("sealed");
+    crate::check_columns(&sealed.parquet).expect("all known");
+    let footer = crate::seal::footer_json(&sealed.footer).expect("JSON");
+    let properties = crate::parquet_file::properties().build();
+    let footer = [(nocturne_wire::batch::FOOTER_KEY, footer)];
+    let object = crate::parquet_file::write("batch", &wider, properties, &footer).expect("written");
+    let refused = crate::check_columns(&object).expect_err("a column of a later release");
+    assert!(refused.is_about_input() && refused.to_string().contains("region"), "{refused}");
+}
+
+#[test]
+fn symbols_that_a_later_release_sealed_are_read_as_the_schemas_defaults() {
+    let rows = decoded(Topic::Interactions, 0, &[V2.to_vec()]).batch;
+    let schema = rows.schema();
+    let mut columns = rows.columns().to_vec();
+    let (index, field) = schema.column_with_name("finish").expect("a column");
+    let symbols = arrow::array::StringArray::from(vec!["tool_calls"]);
+    columns[index] = arrow::compute::cast(&symbols, field.data_type()).expect("a dictionary");
+    let rows = crate::RecordBatch::try_new(schema, columns).expect("rows");
+    assert_eq!(interactions(&rows).expect("interactions"), [Interaction { finish: FinishReason::Stop, ..golden(V2_JSON) }]);
 }
 
 proptest! {

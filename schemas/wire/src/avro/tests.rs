@@ -1,9 +1,10 @@
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::{
     Feedback, Generation, Interaction, InteractionId, SessionId, SubjectId, TenantId,
-    record::{Consent, FinishReason, Message, Origin, Role, Surprise},
+    record::{Consent, FinishReason, Message, Origin, Role, Surprise, Symbol},
 };
 
 const GOLDEN_INTERACTION: &[u8] = include_bytes!("../../golden/interaction.v2.avro");
@@ -151,4 +152,29 @@ proptest! {
         let decoded = decoded.as_ref().map(|record| Checked { id: record.id.as_str(), time_micros: record.time.as_microsecond() });
         prop_assert_eq!(check(Topic::Feedback, &bytes), decoded.map_err(Clone::clone));
     }
+}
+
+#[test]
+fn symbols_of_a_later_release_are_read_as_the_schemas_defaults() {
+    fn named<T: Symbol>(name: &str) -> serde_json::Value
+    where
+        T: serde::Serialize,
+    {
+        json!({ "name": name, "default": T::UNKNOWN })
+    }
+    fn enums(schema: &serde_json::Value, found: &mut Vec<serde_json::Value>) {
+        if schema["type"] == "enum" {
+            found.push(json!({ "name": schema["name"], "default": schema["default"] }));
+        }
+        match schema {
+            serde_json::Value::Object(fields) => fields.values().for_each(|inner| enums(inner, found)),
+            serde_json::Value::Array(items) => items.iter().for_each(|inner| enums(inner, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    enums(&serde_json::from_str(INTERACTION_SCHEMA).expect("JSON"), &mut found);
+    let known =
+        [named::<Role>("Role"), named::<FinishReason>("FinishReason"), named::<Consent>("Consent"), named::<Origin>("Origin")];
+    assert_eq!(found, known);
 }
