@@ -16,6 +16,9 @@ use crate::{BatcherError, encoders::Encoders, prepare, recent::RecentIds, store:
 /// How often a listing is read again because its newest batch made way for another one.
 const LISTINGS: usize = 5;
 
+/// Bytes of batches that are read at most for ids that may come twice: what was compacted holds long texts and few ids.
+const MOST_READ: usize = 128 << 20;
+
 /// Where sealing goes on, and the ids that were sealed before.
 #[derive(Debug)]
 pub(crate) struct Position {
@@ -52,9 +55,9 @@ pub(crate) async fn find<S: Store>(
         listings += 1;
         names = store.names(topic, partition).await.map_err(failed)?;
     }
+    let mut read_bytes = 0;
     for (age, name) in names.into_iter().rev().enumerate() {
-        // What was compacted is older than any record that comes twice, and is read for its ids by nobody.
-        if age > 0 && (recent.is_full() || name.rewritten.is_some()) {
+        if age > 0 && (recent.is_full() || read_bytes > MOST_READ) {
             break;
         }
         let bytes = match store.find(name).await.map_err(failed)? {
@@ -62,6 +65,7 @@ pub(crate) async fn find<S: Store>(
             None if age > 0 => continue,
             None => return Err(failed(LakeError::NotFound { path: path::batch(&name) })),
         };
+        read_bytes += bytes.len();
         match read(encoders, name, bytes).await {
             Ok((footer, ids)) => {
                 recent.extend_older(ids.into_iter());

@@ -7,9 +7,15 @@ use std::sync::{
 
 use bytes::Bytes;
 use nocturne_bus::Record;
+use nocturne_columns::{Erased, Input, Resources, merge};
 use nocturne_kit::Shutdown;
 use nocturne_lake::LakeError;
-use nocturne_wire::{BatchName, Offset, Partition, batch::BatchFooter, epoch::Epoch, path};
+use nocturne_wire::{
+    BatchName, Offset, Partition,
+    batch::{BatchFooter, Rewritten},
+    epoch::Epoch,
+    path,
+};
 use tokio::sync::Notify;
 
 use super::*;
@@ -44,6 +50,8 @@ struct Faulty {
     reached: Arc<Notify>,
     /// A batcher that seals and trims once, right after this store has listed its batches.
     rival: Arc<Mutex<Option<BatcherHandle>>>,
+    /// What the next listing of interactions shows, though it is not so any more.
+    stale: Arc<Mutex<Option<Vec<BatchName>>>>,
 }
 
 impl Faulty {
@@ -55,6 +63,7 @@ impl Faulty {
             left: Arc::new(AtomicU32::new(times)),
             reached: Arc::default(),
             rival: Arc::default(),
+            stale: Arc::default(),
         }
     }
 
@@ -66,6 +75,10 @@ impl Faulty {
 impl Store for Faulty {
     async fn names(&self, topic: Topic, partition: Partition) -> Result<Vec<BatchName>, LakeError> {
         let names = Store::names(self.inner(), topic, partition).await;
+        let stale = self.stale.lock().expect("no panic").take();
+        if let Some(stale) = stale.filter(|_| topic == Topic::Interactions) {
+            return Ok(stale);
+        }
         let rival = self.rival.lock().expect("no panic").take();
         if let Some(rival) = rival {
             rival.flush().await.expect("the rival seals");
@@ -213,6 +226,38 @@ async fn a_log_that_a_rival_trims_behind_the_listing_is_not_taken_for_a_lake_tha
     in_time(async { tokio::join!(task, rival_task) }).await.0.expect("no panic");
     assert_eq!(sorted(ids), sealed_ids(&lake).await);
     assert!(audited(&lake).await.clean());
+}
+
+#[tokio::test]
+async fn a_newest_batch_that_is_rewritten_behind_the_listing_is_found_under_its_new_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (log, lake) = (open_log(dir.path(), 1), Lake::memory());
+    let sound = || Faulty::new(&lake, Point::BeforeAnything, Kind::Error, 0);
+    let (handle, shutdown, task) = start(&log, sound()).await;
+    let mut ids = publish(&log, 0..9).await;
+    in_time(handle.flush()).await.expect("sealed");
+    shutdown.request();
+    in_time(task).await.expect("no panic");
+    let batches = lake.batches();
+    let listed = batches.names(Topic::Interactions, Partition(0)).await.expect("listed");
+    let parquet = batches.get(&listed[0]).await.expect("read");
+    let name = BatchName { rewritten: Some(Rewritten { last: Offset(8), revision: 1 }), ..listed[0] };
+    let input = Input { name: listed[0], parquet, dead: None };
+    let merged = merge(name, &[input], "test", &Erased::default(), &[], &Resources::default()).await.expect("written again");
+    batches.seal(&merged.footer, merged.parquet, None).await.expect("created");
+    batches.remove_superseded(Topic::Interactions, Partition(0)).await.expect("removed");
+    let late = sound();
+    *late.stale.lock().expect("no panic") = Some(listed);
+    // The ids of what was rewritten are known, too.
+    publish(&log, 0..9).await;
+    ids.extend(publish(&log, 9..12).await);
+    let (handle, shutdown, task) = start(&log, late).await;
+    in_time(handle.flush()).await.expect("sealed");
+    shutdown.request();
+    in_time(task).await.expect("no panic");
+    assert_eq!(sorted(ids), sealed_ids(&lake).await);
+    let report = audited(&lake).await;
+    assert!(report.clean() && report.partitions[0].duplicates == 9, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
