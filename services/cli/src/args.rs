@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -28,6 +28,17 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The variable that hands a store's options to the processes that this one starts: their command lines are everybody's to see.
+pub(crate) const STORE_OPTIONS: &str = "NOCTURNE_STORE_OPTIONS";
+
+/// Options of a store.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StoreOptions(pub(crate) BTreeMap<String, String>);
+
+fn store_options(text: &str) -> Result<StoreOptions, String> {
+    serde_json::from_str(text).map(StoreOptions).map_err(|error| error.to_string())
+}
+
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
@@ -37,6 +48,9 @@ pub(crate) struct Global {
     /// Where the lake is, when not in the state directory: a directory, s3://, gs:// or az:// URL
     #[arg(long, global = true, env = "NOCTURNE_STORE", value_name = "URL")]
     pub(crate) store: Option<String>,
+    /// Options of that store, as JSON, for what the environment does not say
+    #[arg(long, global = true, env = STORE_OPTIONS, hide_env_values = true, hide_short_help = true, value_parser = store_options, value_name = "JSON")]
+    pub(crate) store_options: Option<StoreOptions>,
     /// How results are printed
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub(crate) format: Format,

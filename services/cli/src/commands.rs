@@ -53,7 +53,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Doctor(command) => doctor::run(&global, command).await,
         Command::Bench(args) => bench::run(&global, &args).await,
         Command::Completions { shell } => completions::run(shell),
-        Command::Sleep(args) => sleep::run(&args).await,
+        Command::Sleep(args) => sleep::run(&global, &args).await,
     }
 }
 

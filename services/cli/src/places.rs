@@ -38,7 +38,7 @@ pub(crate) fn spool_dir(state: &Path) -> PathBuf {
 /// When there is none; a command that reads must not leave an empty one behind.
 pub(crate) fn existing_lake(global: &Global) -> anyhow::Result<Lake> {
     let dir = match &global.store {
-        Some(store) if store.contains("://") => return open_location(store, &BTreeMap::new()),
+        Some(store) if store.contains("://") => return open_location(store, &global.store_options.clone().unwrap_or_default().0),
         Some(store) => PathBuf::from(store),
         None => lake_dir(&global.state),
     };

@@ -9,6 +9,8 @@ pub struct JobCommand {
     pub program: PathBuf,
     /// Its arguments before the location.
     pub args: Vec<String>,
+    /// Variables that it gets besides those of this process.
+    pub environment: Vec<(String, String)>,
 }
 
 impl JobCommand {
@@ -18,6 +20,6 @@ impl JobCommand {
     /// When the system does not tell where the executable is.
     pub fn this_executable() -> io::Result<Self> {
         let args = ["sleep", "--supervised", "--plan"].map(str::to_owned).to_vec();
-        Ok(Self { program: std::env::current_exe()?, args })
+        Ok(Self { program: std::env::current_exe()?, args, environment: Vec::new() })
     }
 }

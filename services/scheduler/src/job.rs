@@ -75,6 +75,7 @@ impl Job {
         let mut command = Command::new(&self.command.program);
         command
             .args(&self.command.args)
+            .envs(self.command.environment.iter().cloned())
             .arg(self.lake.nights().plan_location(&self.plan.night))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -102,7 +102,11 @@ impl World {
         let script = self.file("job.sh");
         std::fs::write(&script, format!("night=$(dirname \"$2\")\n{text}\n")).expect("written");
         let folder = self.folder.path().to_string_lossy().into_owned();
-        JobCommand { program: "/bin/sh".into(), args: vec![script.to_string_lossy().into_owned(), folder] }
+        JobCommand {
+            program: "/bin/sh".into(),
+            args: vec![script.to_string_lossy().into_owned(), folder],
+            environment: Vec::new(),
+        }
     }
 
     /// The report and the event that a script moves into the night's folder.

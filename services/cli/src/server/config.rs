@@ -10,7 +10,10 @@ use nocturne_scheduler::NightSettings;
 use serde::{Deserialize, Serialize};
 
 use super::UpkeepSettings;
-use crate::failure::{Advise, refused};
+use crate::{
+    args::STORE_OPTIONS,
+    failure::{Advise, refused},
+};
 
 /// Where the lake is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,12 +26,16 @@ pub(crate) struct StoreSettings {
 }
 
 impl StoreSettings {
-    /// The options as one argument for the sleep job; `None` when there are none.
+    /// What a process that this one starts is told in its environment.
     ///
     /// # Errors
     /// Never for texts.
-    pub(crate) fn options_as_argument(&self) -> anyhow::Result<Option<String>> {
-        if self.options.is_empty() { Ok(None) } else { Ok(Some(serde_json::to_string(&self.options)?)) }
+    pub(crate) fn environment(&self) -> anyhow::Result<Option<(String, String)>> {
+        if self.options.is_empty() {
+            Ok(None)
+        } else {
+            Ok(Some((STORE_OPTIONS.to_owned(), serde_json::to_string(&self.options)?)))
+        }
     }
 }
 

@@ -65,10 +65,7 @@ pub(crate) async fn open_batcher(config: &Config, group: Group, lake: &Lake) -> 
 /// When the schedule makes no sense or the lake cannot be read.
 pub(crate) async fn open_scheduler(config: &Config, lake: &Lake, flush: Flush) -> anyhow::Result<Scheduler> {
     let mut command = JobCommand::this_executable().context("finding this program, which nights run as")?;
-    if let Some(options) = config.store.options_as_argument()? {
-        let before_plan = command.args.len() - 1;
-        command.args.splice(before_plan..before_plan, ["--store-options".to_owned(), options]);
-    }
+    command.environment.extend(config.store.environment()?);
     let scheduler = Scheduler::open(config.nights.clone(), lake.clone(), Arc::new(SystemClock), command, flush).await;
     scheduler.advise("starting the scheduler", "check --schedule, --time-zone and the [nights] settings; if the error names an object of the lake, restore that from a copy")
 }

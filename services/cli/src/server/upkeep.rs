@@ -14,7 +14,8 @@ use super::StoreSettings;
 pub(crate) struct UpkeepSettings {
     /// Hours between two compactions of the lake; 0 for never. Erasures are applied to what is sealed late at the same times, or daily.
     pub(crate) compact_hours: u32,
-    /// Days that records are kept; 0 for ever. What no night has read by then is removed as well.
+    /// Days that records are kept; 0 for ever. Batches are removed whole, so that a record may be kept an eighth longer. What no night has read by then
+    /// is removed as well.
     pub(crate) keep_days: u32,
 }
 
@@ -36,7 +37,12 @@ fn commands(settings: &UpkeepSettings) -> Vec<Vec<String>> {
     // What was too young, or still in the log, when somebody asked to be forgotten.
     commands.push(vec!["erase".to_owned(), "--again".to_owned()]);
     if settings.compact_hours > 0 {
-        commands.push(vec!["compact".to_owned()]);
+        let mut compact = vec!["compact".to_owned()];
+        if settings.keep_days > 0 {
+            // Retention removes whole batches: no record is kept longer than it should be by more than an eighth.
+            compact.extend(["--span".to_owned(), settings.keep_days.div_ceil(8).to_string()]);
+        }
+        commands.push(compact);
     }
     commands
 }
@@ -71,8 +77,7 @@ async fn run(arguments: &[String], state: &std::path::Path, store: &StoreSetting
     if !store.url.is_empty() {
         command.arg("--store").arg(&store.url);
     }
-    // A store's options have the names of the variables of its own tools, in small letters.
-    command.envs(store.options.iter().map(|(key, value)| (key.to_ascii_uppercase(), value)));
+    command.envs(store.environment().ok().flatten());
     command.stdin(Stdio::null()).kill_on_drop(true);
     let what = arguments.join(" ");
     match command.output().await {
@@ -83,9 +88,10 @@ async fn run(arguments: &[String], state: &std::path::Path, store: &StoreSetting
                 "the lake was kept in order"
             );
         }
-        // Batches that are too young wait for the next run.
+        // Batches that are too young wait for the next run; those that cannot be read wait for somebody.
         Ok(output) if output.status.code() == Some(3) => {
-            tracing::debug!(command = what, "something of the lake is left for the next run")
+            let result = String::from_utf8_lossy(&output.stdout).replace(['\n', ' '], "");
+            tracing::warn!(command = what, result, "something of the lake is left for the next run");
         }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -102,7 +108,7 @@ mod tests {
     #[test]
     fn what_must_go_is_removed_before_the_rest_is_compacted() {
         let settings = |compact_hours, keep_days| commands(&UpkeepSettings { compact_hours, keep_days });
-        assert_eq!(settings(24, 90), [&["retain", "--days", "90"][..], &["erase", "--again"], &["compact"]]);
+        assert_eq!(settings(24, 90), [&["retain", "--days", "90"][..], &["erase", "--again"], &["compact", "--span", "12"]]);
         assert_eq!(settings(24, 0), [&["erase", "--again"][..], &["compact"]]);
         assert_eq!(settings(0, 0), [["erase", "--again"]], "who is forgotten stays forgotten");
     }

@@ -193,7 +193,7 @@ async fn the_jobs_input_is_a_pipe_that_closes_with_the_scheduler() {
 async fn a_program_that_cannot_be_started_is_named_in_the_report() {
     let world = World::new().await;
     world.seal(0).await;
-    let command = JobCommand { program: world.file("absent"), args: Vec::new() };
+    let command = JobCommand { program: world.file("absent"), args: Vec::new(), environment: Vec::new() };
     let running = world.start(off(), command, 5).await;
     let night = in_time(running.handle.run_now(NightRequest::default())).await.expect("planned");
     let report = in_time(running.handle.wait(&night)).await.expect("reported");
