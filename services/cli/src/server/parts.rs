@@ -44,7 +44,7 @@ pub(crate) async fn open_learning(state: &Path, config: &Config, lake: &Lake, sh
         transport,
         batcher: handle,
         scheduler: scheduler_handle,
-        sealing: tokio::spawn(batcher.run(shutdown.clone())),
+        sealing: tokio::spawn(sealing(batcher, shutdown.clone())),
         nights: tokio::spawn(scheduler.run(shutdown.clone())),
     })
 }
@@ -68,6 +68,16 @@ pub(crate) async fn open_scheduler(config: &Config, lake: &Lake, flush: Flush) -
     command.environment.extend(config.store.environment()?);
     let scheduler = Scheduler::open(config.nights.clone(), lake.clone(), Arc::new(SystemClock), command, flush).await;
     scheduler.advise("starting the scheduler", "check --schedule, --time-zone and the [nights] settings; if the error names an object of the lake, restore that from a copy")
+}
+
+/// Seals until it is told to stop. A server that answers and seals nothing would fill its disk, and look sound: it stops, and whoever watches it starts it again.
+async fn sealing(batcher: Batcher, shutdown: Shutdown) -> Result<(), BatcherError> {
+    let ended = batcher.run(shutdown.clone()).await;
+    if !shutdown.is_requested() {
+        tracing::error!("sealing has ended, and nobody asked for that; the server stops");
+        shutdown.request();
+    }
+    ended
 }
 
 impl Learning {
