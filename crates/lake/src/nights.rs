@@ -35,7 +35,8 @@ impl Nights {
         Ok(names.into_iter().filter_map(|name| NightId::parse(name).ok()).collect())
     }
 
-    /// Writes a plan, which claims the night's name: whoever gets [`LakeError::AlreadyExists`] does not run it.
+    /// Writes a plan, which claims the night's name: whoever gets [`LakeError::AlreadyExists`] does not run it. A store whose answer was lost says so of the
+    /// writer's own plan, too, which is told by its content: when it was made, to the nanosecond.
     ///
     /// # Errors
     /// As [`Lake::create`]; [`LakeError::Refused`] when the night's id cannot name a folder.
@@ -43,7 +44,17 @@ impl Nights {
         if plan.night.as_str().contains('/') {
             return Err(LakeError::refused(format!("night id `{}`", plan.night), "it cannot name a folder"));
         }
-        self.lake.create_json(&path::night_file(&plan.night, PLAN), plan).await
+        let path = path::night_file(&plan.night, PLAN);
+        match self.lake.create_json(&path, plan).await {
+            Err(taken) if taken.is_already_exists() => {
+                if self.lake.get_json::<NightPlan>(&path).await? == *plan {
+                    Ok(())
+                } else {
+                    Err(taken)
+                }
+            }
+            outcome => outcome,
+        }
     }
 
     /// Reads a plan.
