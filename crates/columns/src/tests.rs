@@ -7,9 +7,9 @@ mod round_trips;
 
 use jiff::Timestamp;
 use nocturne_wire::{
-    BatchName, Feedback, Generation, Interaction, InteractionId, Offset, Partition, SessionId, SubjectId, TenantId, Topic, avro,
+    BatchName, Feedback, Interaction, Offset, Partition, Topic, avro,
     batch::BatchFooter,
-    record::{Consent, FinishReason, Message, Origin, Role, Surprise},
+    record::{Message, Role},
 };
 
 use crate::Decoded;
@@ -20,44 +20,14 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 
 /// What a subject said at a time, in session `s`; the id is made of the time.
 pub(crate) fn said(subject: &str, seconds: i64, text: &str) -> Interaction {
-    Interaction {
-        id: InteractionId::parse(format!("pod-1-{seconds}")).expect("an id"),
-        time: at(seconds),
-        tenant: TenantId::parse("acme").expect("an id"),
-        subject: SubjectId::parse(subject).expect("an id"),
-        session: SessionId::parse("s").expect("an id"),
-        turn: seconds.unsigned_abs() as u32,
-        model: "small".to_owned(),
-        generation: Generation(3),
-        messages: vec![
-            Message { role: Role::System, content: "Be brief.".to_owned() },
-            Message { role: Role::User, content: text.to_owned() },
-        ],
-        answer: "Noted.".to_owned(),
-        prompt_tokens: 9,
-        answer_tokens: 2,
-        prompt_surprise: Surprise { mean_nats: 2.5, max_nats: 9.0 },
-        answer_surprise: Surprise { mean_nats: 0.5, max_nats: 1.0 },
-        finish: FinishReason::Stop,
-        latency_ms: 12.5,
-        consent: Consent::Train,
-        redactions: 0,
-        origin: Origin::Human,
-        truncated: false,
-        channel: "production".to_owned(),
-    }
+    let said = nocturne_records::said(format!("pod-1-{seconds}"), at(seconds), subject, "s", text);
+    let system = Message { role: Role::System, content: "Be brief.".to_owned() };
+    let messages = [vec![system], said.messages].concat();
+    Interaction { turn: seconds.unsigned_abs() as u32, messages, ..said }
 }
 
 pub(crate) fn judged(interaction: &Interaction, seconds: i64, score: f32, correction: Option<&str>) -> Feedback {
-    Feedback {
-        id: InteractionId::parse(format!("feedback-{seconds}")).expect("an id"),
-        time: at(seconds),
-        tenant: interaction.tenant.clone(),
-        subject: interaction.subject.clone(),
-        interaction: interaction.id.clone(),
-        score,
-        correction: correction.map(str::to_owned),
-    }
+    nocturne_records::judged(format!("feedback-{seconds}"), at(seconds), interaction, score, correction)
 }
 
 /// Decodes raw records at consecutive offsets.

@@ -8,10 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use nocturne_columns::{AuditReport, Range, audit, feedback, interactions, open_batch, seal_records};
 use nocturne_lake::{Auditable, Lake};
-use nocturne_wire::{
-    BatchName, Feedback, Generation, Interaction, InteractionId, Offset, Partition, SessionId, SubjectId, TenantId, Topic, avro,
-    record::{Consent, FinishReason, Message, Origin, Role, Surprise},
-};
+use nocturne_wire::{BatchName, Feedback, Interaction, Offset, Partition, SubjectId, Topic, avro};
 
 use crate::{CompactSettings, Rewriter};
 
@@ -32,43 +29,18 @@ fn subject(number: u64) -> &'static str {
 }
 
 fn said(number: u64) -> Interaction {
-    Interaction {
-        id: InteractionId::parse(format!("pod-1-{number}")).expect("an id"),
-        time: at(number),
-        tenant: TenantId::parse("acme").expect("an id"),
-        subject: SubjectId::parse(subject(number)).expect("an id"),
-        session: SessionId::parse(format!("s-{}", number % 7)).expect("an id"),
-        turn: (number / 7) as u32,
-        model: "small".to_owned(),
-        generation: Generation(1),
-        messages: vec![Message { role: Role::User, content: format!("This is number {number}.") }],
-        answer: "Noted.".to_owned(),
-        prompt_tokens: 9,
-        answer_tokens: 2,
-        prompt_surprise: Surprise::default(),
-        answer_surprise: Surprise::default(),
-        finish: FinishReason::Stop,
-        latency_ms: 1.5,
-        consent: Consent::Train,
-        redactions: 0,
-        origin: Origin::Human,
-        truncated: false,
-        channel: "production".to_owned(),
-    }
+    let session = format!("s-{}", number % 7);
+    let text = format!("This is number {number}.");
+    let said = nocturne_records::said(format!("pod-1-{number}"), at(number), subject(number), &session, text);
+    Interaction { turn: (number / 7) as u32, ..said }
 }
 
 /// Feedback of `by` on interaction `number`.
 fn judged(number: u64, by: &str) -> Feedback {
-    let Interaction { id, tenant, .. } = said(number);
-    Feedback {
-        id: InteractionId::parse(format!("feedback-{number}")).expect("an id"),
-        time: at(number + 1000),
-        tenant,
-        subject: SubjectId::parse(by).expect("an id"),
-        interaction: id,
-        score: -1.0,
-        correction: Some(format!("Number {number} is wrong.")),
-    }
+    let correction = format!("Number {number} is wrong.");
+    let judged =
+        nocturne_records::judged(format!("feedback-{number}"), at(number + 1000), &said(number), -1.0, Some(&correction));
+    Feedback { subject: SubjectId::parse(by).expect("an id"), ..judged }
 }
 
 /// Seals a batch of raw records at consecutive offsets.

@@ -101,39 +101,14 @@ fn exchanges(row: &CuratedRow) -> Vec<Exchange> {
 
 #[cfg(test)]
 mod tests {
-    use nocturne_wire::{
-        Generation, InteractionId, TenantId,
-        record::{Consent, FinishReason, Interaction, Message, Origin, Surprise},
-    };
+    use nocturne_wire::Interaction;
 
     use super::*;
 
     fn row(subject: &str, session: &str, turn: u32, second: i64, said: &str, answer: &str) -> CuratedRow {
-        let time = Timestamp::from_second(second).unwrap();
+        let (id, time) = (format!("test-0-{second}"), Timestamp::from_second(second).unwrap());
         CuratedRow {
-            interaction: Interaction {
-                id: InteractionId::parse(format!("test-0-{second}")).unwrap(),
-                time,
-                tenant: TenantId::parse("default").unwrap(),
-                subject: SubjectId::parse(subject).unwrap(),
-                session: SessionId::parse(session).unwrap(),
-                turn,
-                model: "nocturne".into(),
-                generation: Generation::ZERO,
-                messages: vec![Message { role: Role::User, content: said.into() }],
-                answer: answer.into(),
-                prompt_tokens: 1,
-                answer_tokens: 1,
-                prompt_surprise: Surprise::default(),
-                answer_surprise: Surprise::default(),
-                finish: FinishReason::Stop,
-                latency_ms: 1.0,
-                consent: Consent::Train,
-                redactions: 0,
-                origin: Origin::Human,
-                truncated: false,
-                channel: "production".to_owned(),
-            },
+            interaction: Interaction { turn, answer: answer.into(), ..nocturne_records::said(id, time, subject, session, said) },
             kept: true,
             reason: None,
             answer_usable: true,

@@ -9,10 +9,7 @@ use jiff::Timestamp;
 use nocturne_bus::{Group, LocalLog, LogSettings, Partitions};
 use nocturne_columns::{AuditReport, audit, interactions, open_batch};
 use nocturne_lake::Lake;
-use nocturne_wire::{
-    Generation, Interaction, InteractionId, SessionId, SubjectId, TenantId, Topic, avro,
-    record::{Consent, FinishReason, Message, Origin, Role, Surprise},
-};
+use nocturne_wire::{Interaction, Topic, avro};
 
 use crate::{BatcherSettings, SealSettings};
 
@@ -36,29 +33,9 @@ fn settings() -> BatcherSettings {
 }
 
 fn interaction(n: usize) -> Interaction {
-    Interaction {
-        id: InteractionId::parse(format!("pod-1-{n}")).expect("valid"),
-        time: Timestamp::from_second(1_700_000_000 + n as i64).expect("in range"),
-        tenant: TenantId::parse("t").expect("valid"),
-        subject: SubjectId::parse(format!("subject-{}", n % 7)).expect("valid"),
-        session: SessionId::parse(format!("session-{}", n % 5)).expect("valid"),
-        turn: 0,
-        model: "nocturne".to_owned(),
-        generation: Generation::ZERO,
-        messages: vec![Message { role: Role::User, content: format!("the code of door {n} is {}", n * 7) }],
-        answer: "I will remember.".to_owned(),
-        prompt_tokens: 9,
-        answer_tokens: 4,
-        prompt_surprise: Surprise::default(),
-        answer_surprise: Surprise::default(),
-        finish: FinishReason::Stop,
-        latency_ms: 1.5,
-        consent: Consent::Train,
-        redactions: 0,
-        origin: Origin::Human,
-        truncated: false,
-        channel: "production".to_owned(),
-    }
+    let time = Timestamp::from_second(1_700_000_000 + n as i64).expect("in range");
+    let (subject, session) = (format!("subject-{}", n % 7), format!("session-{}", n % 5));
+    nocturne_records::said(format!("pod-1-{n}"), time, &subject, &session, format!("the code of door {n} is {}", n * 7))
 }
 
 /// Publishes interactions, durably, and gives their ids.

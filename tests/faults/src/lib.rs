@@ -16,10 +16,7 @@ use nocturne_bus::{KafkaSettings, LogSettings, Partitions};
 use nocturne_columns::{AuditReport, Range, audit, interactions, open_batch, seal_records};
 use nocturne_compact::CompactSettings;
 use nocturne_lake::{Auditable, Lake};
-use nocturne_wire::{
-    BatchName, Generation, Interaction, InteractionId, Offset, Partition, SessionId, SubjectId, TenantId, Topic, avro,
-    record::{Consent, FinishReason, Message, Origin, Role, Surprise},
-};
+use nocturne_wire::{BatchName, Interaction, Offset, Partition, Topic, avro};
 
 /// An interaction with an id of its own and a text of about so many bytes.
 ///
@@ -27,29 +24,10 @@ use nocturne_wire::{
 /// When a name is not an identifier, which it is.
 pub fn interaction(prefix: &str, n: u64, text_bytes: usize) -> Interaction {
     let told = format!("the code of door {n} is {}; ", n.wrapping_mul(2_654_435_761));
-    Interaction {
-        id: InteractionId::parse(format!("{prefix}-1-{n}")).expect("an id"),
-        time: Timestamp::from_second(1_700_000_000 + i64::try_from(n % 100_000).unwrap_or(0)).expect("in range"),
-        tenant: TenantId::parse("tenant").expect("an id"),
-        subject: SubjectId::parse(format!("subject-{}", n % 97)).expect("an id"),
-        session: SessionId::parse(format!("session-{}", n % 31)).expect("an id"),
-        turn: (n / 31) as u32,
-        model: "nocturne".to_owned(),
-        generation: Generation::ZERO,
-        messages: vec![Message { role: Role::User, content: told.repeat(text_bytes.div_ceil(told.len()).max(1)) }],
-        answer: "I will remember.".to_owned(),
-        prompt_tokens: 9,
-        answer_tokens: 4,
-        prompt_surprise: Surprise::default(),
-        answer_surprise: Surprise::default(),
-        finish: FinishReason::Stop,
-        latency_ms: 1.5,
-        consent: Consent::Train,
-        redactions: 0,
-        origin: Origin::Human,
-        truncated: false,
-        channel: "production".to_owned(),
-    }
+    let time = Timestamp::from_second(1_700_000_000 + i64::try_from(n % 100_000).unwrap_or(0)).expect("in range");
+    let (subject, session) = (format!("subject-{}", n % 97), format!("session-{}", n % 31));
+    let text = told.repeat(text_bytes.div_ceil(told.len()).max(1));
+    nocturne_records::said(format!("{prefix}-1-{n}"), time, &subject, &session, text)
 }
 
 /// The record as it is published: key and bytes.

@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use cargo_metadata::{Dependency, Metadata, MetadataCommand, Package};
+use cargo_metadata::{Dependency, DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which member may depend on which, in the order of the house; every member but those in [`ROOFS`] has a line.
 ///
 /// A line names only members of earlier lines, so that there is an order in which the house can be built.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("nocturne-wire", &[]),
     ("nocturne-kit", &["nocturne-wire"]),
     ("nocturne-world", &[]),
+    ("nocturne-records", &["nocturne-wire"]),
     // Servers and clients that only tests start.
     ("nocturne-support", &[]),
     ("nocturne-model", &["nocturne-wire"]),
@@ -29,6 +30,9 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 
 /// Members that may depend on every other one, and that nobody may depend on.
 const ROOFS: [&str; 4] = ["nocturne", "nocturne-pipeline-tests", "nocturne-fuzz", "nocturne-faults"];
+
+/// The member that every other one may use in its tests, and none in what it ships.
+const IN_TESTS: &str = "nocturne-records";
 
 /// External crates with one owner; a name that ends in `-` stands for every crate whose name begins so.
 const OWNERS: [(&str, &str); 13] = [
@@ -71,8 +75,11 @@ fn layer<'a>(workspace: &Metadata, package: &'a Package) -> &'a str {
 
 fn arrows(workspace: &Metadata) -> Vec<Arrow<'_>> {
     let members = workspace.packages.iter().map(|package| (package, layer(workspace, package)));
+    let shipped = |dependency: &&Dependency| dependency.kind != DependencyKind::Development || dependency.name != IN_TESTS;
     members
-        .flat_map(|(package, layer)| package.dependencies.iter().map(move |dependency| arrow(package, layer, dependency)))
+        .flat_map(|(package, layer)| {
+            package.dependencies.iter().filter(shipped).map(move |dependency| arrow(package, layer, dependency))
+        })
         .collect()
 }
 

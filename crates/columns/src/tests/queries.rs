@@ -62,7 +62,7 @@ async fn symbols_times_and_numbers_are_written_as_json() {
         ask("select finish, generation, time, truncated from interactions where subject = 'bert' and turn = 11", 5).await;
     let rows = answer.expect("answered").json().expect("JSON");
     let time = super::at(11).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    assert_eq!(rows, serde_json::json!([{ "finish": "stop", "generation": 3, "time": time, "truncated": false }]));
+    assert_eq!(rows, serde_json::json!([{ "finish": "stop", "generation": 1, "time": time, "truncated": false }]));
     let nothing = ask("select id from interactions where false", 5).await.expect("answered");
     assert_eq!((nothing.json().expect("JSON"), nothing.columns()), (serde_json::json!([]), &["id".to_owned()][..]));
 }
