@@ -33,6 +33,25 @@ impl IdHash {
     }
 }
 
+impl IdHash {
+    /// Half of it, for whoever keeps a table of them.
+    pub const fn half(&self) -> u64 {
+        self.0 as u64
+    }
+}
+
+/// Ids that were sealed before.
+pub trait Known {
+    /// Whether this one was.
+    fn knows(&self, id: &IdHash) -> bool;
+}
+
+impl Known for HashSet<IdHash> {
+    fn knows(&self, id: &IdHash) -> bool {
+        self.contains(id)
+    }
+}
+
 /// What became of a range of records.
 #[derive(Debug, Clone)]
 pub struct Decoded {
@@ -50,7 +69,7 @@ pub struct Decoded {
 ///
 /// # Errors
 /// As [`decode`].
-pub fn interactions_from_avro(records: &[(Offset, &[u8])], recent: Option<&HashSet<IdHash>>) -> Result<Decoded> {
+pub fn interactions_from_avro(records: &[(Offset, &[u8])], recent: Option<&dyn Known>) -> Result<Decoded> {
     decode(Topic::Interactions, records, recent)
 }
 
@@ -58,7 +77,7 @@ pub fn interactions_from_avro(records: &[(Offset, &[u8])], recent: Option<&HashS
 ///
 /// # Errors
 /// As [`decode`].
-pub fn feedback_from_avro(records: &[(Offset, &[u8])], recent: Option<&HashSet<IdHash>>) -> Result<Decoded> {
+pub fn feedback_from_avro(records: &[(Offset, &[u8])], recent: Option<&dyn Known>) -> Result<Decoded> {
     decode(Topic::Feedback, records, recent)
 }
 
@@ -67,7 +86,7 @@ pub fn feedback_from_avro(records: &[(Offset, &[u8])], recent: Option<&HashSet<I
 ///
 /// # Errors
 /// Only when the Avro schema itself cannot be turned into columns; never because of a record.
-pub fn decode(topic: Topic, records: &[(Offset, &[u8])], recent: Option<&HashSet<IdHash>>) -> Result<Decoded> {
+pub fn decode(topic: Topic, records: &[(Offset, &[u8])], recent: Option<&dyn Known>) -> Result<Decoded> {
     let Sorted { mut valid, mut dead, duplicates } = sort_out(topic, records, recent);
     let batch = into_columns(topic, &mut valid, &mut dead)?;
     dead.sort_by_key(|letter| letter.offset);
@@ -82,13 +101,13 @@ pub(crate) struct Sorted<'a> {
 }
 
 /// Checks every record and finds those that were there before.
-pub(crate) fn sort_out<'a>(topic: Topic, records: &[(Offset, &'a [u8])], recent: Option<&HashSet<IdHash>>) -> Sorted<'a> {
+pub(crate) fn sort_out<'a>(topic: Topic, records: &[(Offset, &'a [u8])], recent: Option<&dyn Known>) -> Sorted<'a> {
     let mut sorted = Sorted { valid: Vec::with_capacity(records.len()), dead: Vec::new(), duplicates: 0 };
     let mut seen = HashSet::with_capacity(records.len());
     for &(offset, raw) in records {
         match avro::check(topic, raw).map(|checked| IdHash::of(checked.id)) {
             Err(error) => sorted.dead.push(DeadLetter { offset, reason: error.to_string(), raw: raw.to_vec() }),
-            Ok(id) if recent.is_some_and(|recent| recent.contains(&id)) => sorted.duplicates += 1,
+            Ok(id) if recent.is_some_and(|recent| recent.knows(&id)) => sorted.duplicates += 1,
             Ok(id) => {
                 if seen.insert(id) {
                     sorted.valid.push(Valid { offset, raw, id });

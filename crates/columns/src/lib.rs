@@ -38,7 +38,7 @@ pub use audit::{AuditReport, Fault, PartitionAudit, audit};
 pub use bytes::Bytes;
 pub use curate::{Curated, CuratedRow, curate, curated_rows, read_curated, write_curated};
 pub use dead_letters::{DeadLetter, read_dead_letters, seal_dead_letters};
-pub use decode::{Decoded, IdHash, decode, feedback_from_avro, interactions_from_avro};
+pub use decode::{Decoded, IdHash, Known, decode, feedback_from_avro, interactions_from_avro};
 pub use engine::Resources;
 pub use erased::Erased;
 pub use error::ColumnsError;

@@ -1,7 +1,7 @@
 //! Sealed batches: rows ⇄ one Parquet object that says in its footer what it covers.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     panic::resume_unwind,
     sync::Arc,
     thread,
@@ -32,7 +32,7 @@ use parquet::{
 use crate::{
     ColumnsError, DeadLetter, IdHash, RecordBatch, Result,
     dead_letters::seal_dead_letters,
-    decode::{Sorted, Valid, into_columns, sort_out},
+    decode::{Known, Sorted, Valid, into_columns, sort_out},
     merge, parquet_file,
     rows::{self, Columns, id_hashes},
     schema::{self, OFFSET},
@@ -106,7 +106,7 @@ pub fn seal_records(
     records: &[(Offset, &[u8])],
     lost: Vec<DeadLetter>,
     as_they_came: &[(Offset, &[u8])],
-    recent: Option<&HashSet<IdHash>>,
+    recent: Option<&dyn Known>,
     threads: usize,
 ) -> Result<Sealed> {
     let topic = range.name.topic;

@@ -36,7 +36,7 @@ pub(crate) fn prepare(
     let mut letters = lost(range.name.first, range.last, records, if local { LOST } else { NOT_A_RECORD });
     letters.extend(nameless);
     letters.extend(resolved.dead);
-    seal_records(range, &raw, letters, &came, Some(recent.set()), threads).map_err(|source| BatcherError::Encode { name, source })
+    seal_records(range, &raw, letters, &came, Some(recent), threads).map_err(|source| BatcherError::Encode { name, source })
 }
 
 /// Whether offsets ascend within the range. If they did not, a record would be sealed twice or under another one's offset, and nothing else
