@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use nocturne_wire::{Partition, Topic};
 use tokio::sync::Notify;
 
-const CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 
 pub(crate) type Key = (Topic, Partition);
 
