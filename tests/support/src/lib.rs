@@ -11,6 +11,7 @@ mod python;
 mod registry;
 mod s3;
 mod script;
+mod steps;
 
 pub use disk::SmallDisk;
 pub use kafka::{Kafka, Secured};
@@ -19,6 +20,7 @@ pub use python::Python;
 pub use registry::Registry;
 pub use s3::S3;
 pub use script::Absent;
+pub use steps::Steps;
 
 /// Gives the value, or prints why there is none and returns from the test.
 #[macro_export]
