@@ -31,7 +31,8 @@ pub(crate) fn open(location: &str, options: &BTreeMap<String, String>) -> Result
         .map(|(key, value)| (key.to_ascii_lowercase(), value))
         .collect();
     // An endpoint without TLS is a person's decision, made by its URL.
-    let endpoint = options.iter().chain(&all).find(|(key, _)| key.ends_with("endpoint_url") || key.ends_with("endpoint"));
+    let is_endpoint = |key: &str| ["endpoint_url", "endpoint", "base_url"].iter().any(|end| key.ends_with(end));
+    let endpoint = options.iter().chain(&all).find(|(key, _)| is_endpoint(key));
     if endpoint.is_some_and(|(_, url)| url.starts_with("http://")) {
         all.insert("allow_http".to_owned(), "true".to_owned());
     }

@@ -4,6 +4,7 @@
 //! [`Absent`] with the reason, which a test prints as SKIPPED. A server lives as long as its value, and not longer than the test's process,
 //! however that ends: a guardian reads a pipe that only the process holds open.
 
+mod azure;
 mod disk;
 mod kafka;
 mod kcat;
@@ -13,6 +14,7 @@ mod s3;
 mod script;
 mod steps;
 
+pub use azure::Azure;
 pub use disk::SmallDisk;
 pub use kafka::{Kafka, Secured};
 pub use kcat::Kcat;
