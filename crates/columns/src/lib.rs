@@ -49,7 +49,8 @@ pub use metrics::{MetricRow, read_metrics, write_metrics};
 pub use query::{Answer, Objects, query};
 pub use rows::{concat, feedback, interactions};
 pub use seal::{
-    Range, Sealed, open_batch, open_ids, read_batch, read_footer, read_keys, rows_between, seal, seal_records, times,
+    Range, Sealed, open_batch, open_ids, read_batch, read_footer, read_keys, rows_between, seal, seal_records, seal_uncompressed,
+    times,
 };
 
 /// This crate's outcome.

@@ -37,11 +37,16 @@ const DIGEST_AT: usize = MAGIC.len() + TAG.len();
 const DIGEST_BYTES: usize = 32;
 const HEADER_BYTES: usize = DIGEST_AT + DIGEST_BYTES;
 
+/// How pages are compressed: zstd at its own default.
+pub(crate) fn compression() -> Compression {
+    Compression::ZSTD(ZstdLevel::default())
+}
+
 /// Settings shared by all objects: zstd, statistics by page so that readers can skip.
 pub(crate) fn properties() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_created_by(concat!("nocturne ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_compression(compression())
         .set_statistics_enabled(EnabledStatistics::Page)
 }
 

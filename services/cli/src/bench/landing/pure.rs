@@ -28,11 +28,14 @@ pub(super) fn measure(material: &Material) -> anyhow::Result<Pure> {
     let seconds = begun.elapsed().as_secs_f64();
     let (decode, encode): (Duration, Duration) = (spent.iter().map(|s| s.decode).sum(), spent.iter().map(|s| s.encode).sum());
     let all = (decode + encode).as_secs_f64();
+    // Once more on one thread without compression: the difference is what compression takes.
+    let plain = plain(&records)?.mul_f64((threads * BATCHES_A_THREAD) as f64).min(encode);
     Ok(Pure {
         record_bytes: material.mean_bytes(),
         records_per_second: (threads * BATCHES_A_THREAD) as f64 * count as f64 / seconds,
         decode_share: decode.as_secs_f64() / all,
-        encode_share: encode.as_secs_f64() / all,
+        encode_share: plain.as_secs_f64() / all,
+        compress_share: (encode - plain).as_secs_f64() / all,
         smaller: records.iter().map(Vec::len).sum::<usize>() as f64 / spent[0].bytes as f64,
     })
 }
@@ -43,14 +46,27 @@ struct Spent {
     bytes: usize,
 }
 
+fn range(records: &[Vec<u8>]) -> Range {
+    let name = BatchName::new(Topic::Interactions, Partition(0), Offset(0));
+    let last = Offset(records.len() as u64 - 1);
+    Range { name, last, begin: Offset(0), topic_id: "bench".to_owned(), writer: "bench".to_owned() }
+}
+
+/// Time that encoding a batch takes without compression.
+fn plain(records: &[Vec<u8>]) -> anyhow::Result<Duration> {
+    let raw: Vec<_> = (0..).map(Offset).zip(records.iter().map(Vec::as_slice)).collect();
+    let mut spent = Duration::ZERO;
+    for _ in 0..BATCHES_A_THREAD {
+        spent += nocturne_columns::seal_uncompressed(range(records), &raw)?.encode;
+    }
+    Ok(spent / BATCHES_A_THREAD as u32)
+}
+
 fn batches(records: &[Vec<u8>]) -> anyhow::Result<Spent> {
     let raw: Vec<_> = (0..).map(Offset).zip(records.iter().map(Vec::as_slice)).collect();
     let mut spent = Spent { decode: Duration::ZERO, encode: Duration::ZERO, bytes: 0 };
     for _ in 0..BATCHES_A_THREAD {
-        let name = BatchName::new(Topic::Interactions, Partition(0), Offset(0));
-        let last = Offset(raw.len() as u64 - 1);
-        let range = Range { name, last, begin: Offset(0), topic_id: "bench".to_owned(), writer: "bench".to_owned() };
-        let sealed = nocturne_columns::seal_records(range, &raw, Vec::new(), &[], None, 1)?;
+        let sealed = nocturne_columns::seal_records(range(records), &raw, Vec::new(), &[], None, 1)?;
         spent.bytes = sealed.parquet.len();
         spent.decode += sealed.decode;
         spent.encode += sealed.encode;
