@@ -12,6 +12,8 @@ use nocturne_wire::{
     batch::{BatchFooter, FOOTER_KEY},
 };
 
+use parquet::schema::types::ColumnPath;
+
 use crate::{
     ColumnsError, Result, parquet_file,
     rows::Columns,
@@ -47,7 +49,9 @@ pub fn seal_dead_letters(letters: &[DeadLetter], footer: &BatchFooter) -> Result
         Arc::new(BinaryArray::from_iter_values(letters.iter().map(|letter| &letter.raw))),
     ];
     let batch = RecordBatch::try_new(schema(), columns).map_err(ColumnsError::build(WHAT))?;
-    parquet_file::write(WHAT, &batch, parquet_file::properties().build(), &[(FOOTER_KEY, footer_json(footer)?)])
+    // Without a dictionary, the file says how long the records are that repeat themselves: whoever merges has to know.
+    let properties = parquet_file::properties().set_column_dictionary_enabled(ColumnPath::from("raw"), false).build();
+    parquet_file::write(WHAT, &batch, properties, &[(FOOTER_KEY, footer_json(footer)?)])
 }
 
 pub(crate) fn schema() -> SchemaRef {

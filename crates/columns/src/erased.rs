@@ -1,6 +1,10 @@
 //! Which rows are erased.
 
-use std::{collections::HashSet, iter};
+use std::{
+    collections::{HashMap, HashSet},
+    iter,
+    sync::Arc,
+};
 
 use arrow::{
     array::{BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray},
@@ -12,20 +16,26 @@ use crate::{ColumnsError, DeadLetter, Result, rows::Columns};
 
 const WHAT: &str = "batch";
 
-/// What is to be erased: rows of a subject, feedback on them, and dead letters that name the subject.
+/// What is to be erased: rows of a subject, feedback on them, and dead letters that name the subject. Clones share what they hold.
 #[derive(Debug, Clone, Default)]
 pub struct Erased {
-    rules: Vec<Rule>,
+    /// By digests of subjects.
+    rules: Arc<HashMap<Sha256Hex, Vec<Rule>>>,
     /// Interactions of erased subjects, as half of their tombstones: feedback on them goes, whoever gave it.
-    interactions: HashSet<u128>,
-    /// Subjects as Avro writes their ids, where they are known, and their tenants: a dead letter has no column to look at.
-    named: Vec<Named>,
+    interactions: Arc<HashSet<u128>>,
+    /// Subjects as dead letters spell their ids, where they are known, and their tenants: a dead letter has no column to look at.
+    named: Arc<Vec<Named>>,
 }
 
 #[derive(Debug, Clone)]
 struct Named {
-    subject: Vec<u8>,
-    tenant: Option<Vec<u8>>,
+    subject: [Vec<u8>; 2],
+    tenant: Option<[Vec<u8>; 2]>,
+}
+
+/// An id as Avro writes it and as JSON does. Its bytes alone would be found inside longer ids, too.
+fn spelled(id: &str) -> [Vec<u8>; 2] {
+    [as_avro(id), format!("\"{id}\"").into_bytes()]
 }
 
 /// The first half of a tombstone: it takes a sixth of the digits' memory, and two different ids meet once in 10^38.
@@ -49,26 +59,26 @@ fn as_avro(text: &str) -> Vec<u8> {
 #[derive(Debug, Clone)]
 struct Rule {
     tenant: Option<String>,
-    subject: Sha256Hex,
     until_micros: i64,
 }
 
 impl Erased {
     /// What these erasures erase. Feedback of others on a subject's interactions is only found after [`Erased::note`] was told of those.
     pub fn of(erasures: &[Erasure]) -> Self {
-        let rules = erasures.iter().map(|erasure| Rule {
-            tenant: erasure.tenant.as_ref().map(ToString::to_string),
-            subject: erasure.subject.clone(),
-            until_micros: erasure.until.as_microsecond(),
-        });
-        Self { rules: rules.collect(), ..Self::default() }
+        let mut rules: HashMap<Sha256Hex, Vec<Rule>> = HashMap::new();
+        for erasure in erasures {
+            let tenant = erasure.tenant.as_ref().map(ToString::to_string);
+            let rule = Rule { tenant, until_micros: erasure.until.as_microsecond() };
+            rules.entry(erasure.subject.clone()).or_default().push(rule);
+        }
+        Self { rules: Arc::new(rules), ..Self::default() }
     }
 
-    /// Also finds dead letters that hold the subject's id, and the tenant's when one is given, as Avro writes them.
+    /// Also finds dead letters that hold the subject's id, and the tenant's when one is given, as Avro or JSON write them.
     #[must_use]
     pub fn naming(mut self, subject: &SubjectId, tenant: Option<&TenantId>) -> Self {
-        let tenant = tenant.map(|tenant| as_avro(tenant.as_str()));
-        self.named.push(Named { subject: as_avro(subject.as_str()), tenant });
+        let tenant = tenant.map(|tenant| spelled(tenant.as_str()));
+        Arc::make_mut(&mut self.named).push(Named { subject: spelled(subject.as_str()), tenant });
         self
     }
 
@@ -90,7 +100,10 @@ impl Erased {
 
     /// Remembers erased interactions, so that feedback on them is recognized.
     pub fn note<'a>(&mut self, tombstones: impl IntoIterator<Item = &'a Sha256Hex>) {
-        self.interactions.extend(tombstones.into_iter().map(half));
+        let mut tombstones = tombstones.into_iter().map(half).peekable();
+        if tombstones.peek().is_some() {
+            Arc::make_mut(&mut self.interactions).extend(tombstones);
+        }
     }
 
     /// How many of a topic's rows are erased.
@@ -104,7 +117,8 @@ impl Erased {
     /// Whether a dead letter is erased.
     pub fn takes(&self, letter: &DeadLetter) -> bool {
         let holds = |text: &Vec<u8>| letter.raw.windows(text.len().max(1)).any(|window| window == text);
-        self.named.iter().any(|named| holds(&named.subject) && named.tenant.as_ref().is_none_or(holds))
+        let names = |spelled: &[Vec<u8>; 2]| spelled.iter().any(holds);
+        self.named.iter().any(|named| names(&named.subject) && named.tenant.as_ref().is_none_or(names))
     }
 
     /// The rows that stay.
@@ -125,23 +139,24 @@ impl Erased {
             Topic::Feedback | Topic::Interactions => None,
         };
         // Rows of one subject often follow each other.
-        let mut last: Option<(&str, Sha256Hex)> = None;
+        let mut last: Option<(&str, &[Rule])> = None;
         let mut row = 0;
         let gone = iter::from_fn(|| {
             let index = row;
             row += 1;
             (index < rows.num_rows()).then(|| {
                 let subject = subjects.value(index);
-                if last.as_ref().is_none_or(|(known, _)| *known != subject) {
-                    last = Some((subject, Sha256Hex::of(subject.as_bytes())));
-                }
+                let rules = match last {
+                    Some((known, rules)) if known == subject => rules,
+                    _ => self.rules.get(&Sha256Hex::of(subject.as_bytes())).map(Vec::as_slice).unwrap_or_default(),
+                };
+                last = Some((subject, rules));
                 let applies = |rule: &Rule| {
                     times.value(index) <= rule.until_micros
                         && rule.tenant.as_deref().is_none_or(|tenant| tenant == tenants.value(index))
-                        && last.as_ref().is_some_and(|(_, digest)| *digest == rule.subject)
                 };
                 let is_about = |about: &StringArray| self.interactions.contains(&half(&Erasure::tombstone(about.value(index))));
-                self.rules.iter().any(applies) || about.is_some_and(is_about)
+                rules.iter().any(applies) || about.is_some_and(is_about)
             })
         });
         Ok(gone.map(Some).collect())

@@ -56,6 +56,11 @@ pub enum ColumnsError {
 }
 
 impl ColumnsError {
+    /// Whether what was read is not what was written.
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+
     /// Whether the fault lies in what was read, so that doing it again does not help.
     pub const fn is_about_input(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Refused { .. })

@@ -1,6 +1,7 @@
 //! Batches into the one that takes their place: sorted, spilling where memory ends, without what is erased.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
         Arc,
@@ -85,7 +86,7 @@ pub async fn merge(
 ) -> Result<Merged> {
     let mut footer = covering(name, inputs, writer)?;
     let (topic, before) = (name.topic, footer.rows + footer.dead);
-    let letters = letters(inputs, struck)?;
+    let letters = letters(inputs, footer.dead, struck)?;
     let sorted = Sorted::of(topic, inputs, erased, resources).await?;
     let mut parquet = parquet_file::Writer::new(WHAT, schema::of(topic)?, seal::rewritten_properties(topic, footer.rows))?;
     footer.rows = 0;
@@ -181,10 +182,16 @@ pub fn decoded_bytes(object: &Bytes) -> Result<u64> {
     Ok(opened.metadata().row_groups().iter().map(|group| group.total_byte_size().max(0) as u64).sum())
 }
 
-fn letters(inputs: &[Input], struck: &[Offset]) -> Result<Vec<DeadLetter>> {
-    let mut letters = Vec::new();
+fn letters(inputs: &[Input], counted: u64, struck: &[Offset]) -> Result<Vec<DeadLetter>> {
+    let struck: HashSet<Offset> = struck.iter().copied().collect();
+    let (mut letters, mut read) = (Vec::new(), 0);
     for bytes in inputs.iter().filter_map(|input| input.dead.as_ref()) {
-        letters.extend(dead_letters::read_dead_letters(bytes)?.into_iter().filter(|letter| !struck.contains(&letter.offset)));
+        let all = dead_letters::read_dead_letters(bytes)?;
+        read += all.len() as u64;
+        letters.extend(all.into_iter().filter(|letter| !struck.contains(&letter.offset)));
+    }
+    if read != counted {
+        return Err(ColumnsError::damaged(WHAT, format!("its footers count {counted} dead letters, {read} are there")));
     }
     Ok(letters)
 }

@@ -320,7 +320,7 @@ fn named(name: &BatchName, footer: &BatchFooter) -> Result<()> {
     Err(ColumnsError::damaged(WHAT, format!("its footer names another batch: {found}")))
 }
 
-/// Reads a batch's footer and the ids of its rows, without its other columns.
+/// Reads a batch's footer and the ids of its rows in the order of offsets, without its other columns.
 ///
 /// # Errors
 /// As [`open_batch`].
@@ -328,8 +328,16 @@ pub fn open_ids(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, Vec<IdH
     let opened = parquet_file::open(WHAT, bytes)?;
     let footer = footer_of(WHAT, &opened)?;
     named(name, &footer)?;
-    let ids = id_hashes(&parquet_file::columns(WHAT, bytes, opened, &["id"])?)?;
-    Ok((footer, ids))
+    if name.rewritten.is_none() {
+        let ids = id_hashes(&parquet_file::columns(WHAT, bytes, opened, &["id"])?)?;
+        return Ok((footer, ids));
+    }
+    // Such a batch is sorted by whose its rows are.
+    let rows = parquet_file::columns(WHAT, bytes, opened, &[OFFSET, "id"])?;
+    let offsets = Columns::of(WHAT, &rows).get::<UInt64Array>(OFFSET)?;
+    let mut ids: Vec<(u64, IdHash)> = offsets.values().iter().copied().zip(id_hashes(&rows)?).collect();
+    ids.sort_unstable_by_key(|(offset, _)| *offset);
+    Ok((footer, ids.into_iter().map(|(_, id)| id).collect()))
 }
 
 /// Reads a batch's footer, and of its rows what says whose they are: offset, id, time, tenant, subject, and for feedback the interaction.

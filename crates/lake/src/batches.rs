@@ -180,6 +180,24 @@ impl Batches {
         Ok(removed)
     }
 
+    /// Removes batches whose place another one took, with their dead letters.
+    ///
+    /// # Errors
+    /// When an object cannot be removed.
+    pub async fn remove_replaced(&self, replaced: &[BatchFooter]) -> Result<usize> {
+        let mut removed = 0;
+        for footer in replaced {
+            // Dead letters first: as long as a batch is there, whoever comes next finds what is left to do.
+            if footer.dead > 0 {
+                self.lake.remove(&path::dead_letters(&footer.name, footer.last)).await?;
+                removed += 1;
+            }
+            self.lake.remove(&path::batch(&footer.name)).await?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
     /// Removes what others took the place of in a partition, batches and dead letters, and says how many objects that were.
     ///
     /// # Errors

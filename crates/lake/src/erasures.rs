@@ -1,11 +1,17 @@
 //! Erasures: subjects who are forgotten, a sequence that only grows.
 
+use std::collections::BTreeSet;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use nocturne_wire::{
-    Offset, Partition, path,
+    BatchName, Partition, Sha256Hex, path,
     rewrite::{Erasure, Sweep, Tombstones},
 };
 
 use crate::{Lake, LakeError, Result};
+
+/// Objects that are read at once.
+const AT_ONCE: usize = 16;
 
 /// The erasures of a lake.
 #[derive(Debug, Clone)]
@@ -55,53 +61,55 @@ impl Erasures {
         }
     }
 
-    /// Every interaction that was taken out.
+    /// Hands out every list of interactions that were taken out.
     ///
     /// # Errors
-    /// When the lake cannot be listed, or a list of interactions is damaged: feedback on them would stay.
-    pub async fn tombstones(&self) -> Result<Vec<Tombstones>> {
-        let mut all = Vec::new();
-        for object in self.lake.list(path::TOMBSTONES).await? {
-            all.push(self.lake.get_json(&object.path).await?);
+    /// When the lake cannot be listed, or a list is damaged: feedback on what it names would stay.
+    pub async fn each_tombstones(&self, mut take: impl FnMut(Tombstones)) -> Result<()> {
+        let objects = self.lake.list(path::TOMBSTONES).await?;
+        let reading = objects.iter().map(|object| self.lake.get_json(&object.path));
+        let mut lists = stream::iter(reading).buffer_unordered(AT_ONCE);
+        while let Some(list) = lists.try_next().await? {
+            take(list);
         }
-        Ok(all)
+        Ok(())
     }
 
-    /// From where on a partition of interactions must be looked at, so that so many erasures are applied to all of it.
+    /// Batches of a partition of interactions that hold nothing of so many erasures, as far as somebody has looked.
     ///
     /// # Errors
-    /// When the lake cannot be listed, or a sweep is damaged.
-    pub async fn swept(&self, partition: Partition, erasures: u64) -> Result<Offset> {
-        let mut next = Offset(0);
+    /// When the lake cannot be read. A sweep that is damaged says nothing, and they are looked at again.
+    pub async fn swept(&self, partition: Partition, erasures: u64) -> Result<BTreeSet<BatchName>> {
+        let mut clean = BTreeSet::new();
         for object in self.lake.list(&path::sweeps(partition)).await? {
             match self.lake.get_json::<Sweep>(&object.path).await {
-                Ok(sweep) if sweep.erasures >= erasures => next = next.max(sweep.next),
+                Ok(sweep) if sweep.erasures >= erasures => clean.extend(sweep.batches),
                 Ok(_) => {}
-                // Somebody who swept further has removed it.
+                // Somebody who knew more has removed it.
                 Err(error) if error.is_not_found() => {}
+                Err(error) if error.is_damage() => tracing::warn!(path = object.path, %error, "a sweep cannot be read"),
                 Err(error) => return Err(error),
             }
         }
-        Ok(next)
+        Ok(clean)
     }
 
-    /// Records that a partition was looked at, and removes what is said about it with less.
+    /// Records which batches of a partition hold nothing that is to be erased, and removes what was said about that before.
     ///
     /// # Errors
-    /// When the lake cannot be written.
+    /// When the lake cannot be read or written.
     pub async fn sweep(&self, partition: Partition, sweep: &Sweep) -> Result<()> {
-        let path = path::sweep(partition, sweep);
-        match self.lake.create_json(&path, sweep).await {
-            Err(error) if !error.is_already_exists() => return Err(error),
-            _ => {}
-        }
-        for object in self.lake.list(&path::sweeps(partition)).await? {
-            let less = match self.lake.get_json::<Sweep>(&object.path).await {
-                Ok(other) => other != *sweep && other.erasures <= sweep.erasures && other.next <= sweep.next,
-                Err(error) if error.is_not_found() => false,
+        let said = serde_json::to_vec(sweep).map_err(|error| LakeError::refused("a sweep", error.to_string()))?;
+        let own = path::sweep(partition, sweep.erasures, &Sha256Hex::of(&said));
+        let before = self.lake.list(&path::sweeps(partition)).await?;
+        self.lake.create_or_same(&own, said.into()).await?;
+        for object in before.into_iter().filter(|object| object.path != own) {
+            let knows_more = match self.lake.get_json::<Sweep>(&object.path).await {
+                Ok(other) => other.erasures > sweep.erasures,
+                Err(error) if error.is_not_found() || error.is_damage() => false,
                 Err(error) => return Err(error),
             };
-            if less {
+            if !knows_more {
                 self.lake.remove(&object.path).await?;
             }
         }

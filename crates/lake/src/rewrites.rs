@@ -41,6 +41,14 @@ impl Rewrites {
         self.lake.create_json(&path::rewrite(claim.topic, claim.partition, claim.sequence), claim).await
     }
 
+    /// Whether somebody has made a claim after this one.
+    ///
+    /// # Errors
+    /// When the lake cannot be asked.
+    pub async fn is_followed(&self, claim: &Rewrite) -> Result<bool> {
+        self.lake.exists(&path::rewrite(claim.topic, claim.partition, claim.sequence + 1)).await
+    }
+
     /// Whether nothing of a claim is left to be done: none of what it replaces is there.
     ///
     /// # Errors

@@ -94,6 +94,11 @@ impl Rewriter {
             let (merged, merged_bytes) = (fetched.len() as u64, fetched.iter().map(bytes).sum::<u64>());
             drop(fetched);
             let carried = self.carry_out(&claim, replacement).await?;
+            if carried.overtaken {
+                contended += 1;
+                continue;
+            }
+            contended = 0;
             done.merged += merged;
             done.merged_bytes += merged_bytes;
             done.written += 1;
@@ -154,7 +159,8 @@ struct Room {
 impl Room {
     fn takes(&mut self, read: &Fetched) -> bool {
         let left = |left: u64, taken: u64| left.checked_sub(taken);
-        let decoded = decoded_bytes(&read.input.parquet).unwrap_or(u64::MAX);
+        let sizes = [Some(&read.input.parquet), read.input.dead.as_ref()].into_iter().flatten().map(decoded_bytes);
+        let decoded = sizes.sum::<std::result::Result<u64, _>>().unwrap_or(u64::MAX);
         let (Some(bytes), Some(decoded)) = (left(self.bytes, bytes(read)), left(self.decoded, decoded)) else { return false };
         let Ok(times) = times(&read.input.parquet) else { return false };
         let both = |(oldest, newest): (Timestamp, Timestamp)| match times {

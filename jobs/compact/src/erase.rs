@@ -1,11 +1,11 @@
 //! Erasure: batches that hold a forgotten subject are written again without it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use nocturne_columns::{Erased, read_dead_letters, read_keys};
 use nocturne_wire::{
-    Offset, Partition, Sha256Hex, SubjectId, TenantId, Topic,
+    BatchName, Offset, Partition, Sha256Hex, SubjectId, TenantId, Topic,
     rewrite::{Erasure, Rewrite, RewriteReason, Sweep},
 };
 use serde::Serialize;
@@ -44,6 +44,8 @@ pub struct ErasureReport {
     pub removed: u64,
     /// Batches that hold what is to be erased and are too young to be touched: a later run erases them.
     pub young: u64,
+    /// Dead letters in them that hold the subject's id. Only a run that is told the id finds them.
+    pub young_letters: u64,
     /// Batches and partitions that could not be read, and why; what they hold is not erased.
     pub unreadable: Vec<String>,
 }
@@ -109,60 +111,67 @@ impl Rewriter {
         if erased.is_empty() {
             return Ok(report);
         }
-        self.note_tombstones(&mut erased).await?;
+        let tombstones = match self.note_tombstones(&mut erased).await {
+            Err(error) if error.is_loss() => {
+                report.unreadable.push(format!("feedback: {}", error.in_a_line()));
+                false
+            }
+            noted => noted.map(|()| true)?,
+        };
         // Interactions first: feedback goes with those that it is about.
         for partition in self.partitions(Topic::Interactions).await? {
             // Dead letters can only be searched for somebody whose id is known, and who asks for the first time was not looked for anywhere.
-            let from = match wish {
-                Some(_) => Offset(0),
+            let mut clean = match wish {
+                Some(_) => BTreeSet::new(),
                 None => self.swept(partition, report.erasures).await?,
             };
-            let pass = Pass { topic: Topic::Interactions, partition, from };
-            let next = self.carry_on(pass, self.erase_partition(pass, &mut erased, &mut report).await, &mut report)?;
-            if let Some(next) = next.filter(|next| *next > from) {
-                let sweep = Sweep { erasures: report.erasures, next };
+            let known = clean.clone();
+            let erasing = self.erase_partition(Topic::Interactions, partition, &mut clean, &mut erased, &mut report);
+            carry_on(Topic::Interactions, partition, erasing.await, &mut report)?;
+            if clean != known {
+                let sweep = Sweep { erasures: report.erasures, batches: clean.into_iter().collect() };
                 let swept = self.lake.erasures().sweep(partition, &sweep).await;
-                swept.map_err(CompactError::lake("record how far a partition was looked at"))?;
+                swept.map_err(CompactError::lake("record which batches hold nothing that is to be erased"))?;
             }
         }
-        for partition in self.partitions(Topic::Feedback).await? {
+        let partitions = if tombstones { self.partitions(Topic::Feedback).await? } else { Vec::new() };
+        for partition in partitions {
             // Feedback may have come before its interaction did, so that all of it is looked at each time.
-            let pass = Pass { topic: Topic::Feedback, partition, from: Offset(0) };
-            self.carry_on(pass, self.erase_partition(pass, &mut erased, &mut report).await, &mut report)?;
+            let mut clean = BTreeSet::new();
+            let erasing = self.erase_partition(Topic::Feedback, partition, &mut clean, &mut erased, &mut report);
+            carry_on(Topic::Feedback, partition, erasing.await, &mut report)?;
         }
         Ok(report)
     }
 
-    async fn swept(&self, partition: Partition, erasures: u64) -> Result<Offset> {
+    async fn swept(&self, partition: Partition, erasures: u64) -> Result<BTreeSet<BatchName>> {
         let swept = self.lake.erasures().swept(partition, erasures).await;
-        swept.map_err(CompactError::lake("read how far a partition was looked at"))
+        swept.map_err(CompactError::lake("read which batches hold nothing that is to be erased"))
     }
 
-    /// A partition that cannot be rewritten now keeps no other one from it.
-    fn carry_on(&self, pass: Pass, done: Result<Offset>, report: &mut ErasureReport) -> Result<Option<Offset>> {
-        match done {
-            Err(error) if error.is_about_batches() => {
-                report.unreadable.push(format!("{} partition {}: {}", pass.topic, pass.partition, error.in_a_line()));
-                Ok(None)
-            }
-            done => done.map(Some),
-        }
-    }
-
-    /// Erases what is to be erased of a partition, and says up to which offset nothing of it is left.
-    async fn erase_partition(&self, pass: Pass, erased: &mut Erased, report: &mut ErasureReport) -> Result<Offset> {
-        let Pass { topic, partition, from } = pass;
+    /// Erases what is to be erased of a partition but for batches that are known to be clean, and names those that are in the end.
+    async fn erase_partition(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        clean: &mut BTreeSet<BatchName>,
+        erased: &mut Erased,
+        report: &mut ErasureReport,
+    ) -> Result<()> {
         let unreadable_before = report.unreadable.len();
-        let mut contended = 0;
+        let (mut contended, mut committed) = (0, BTreeMap::new());
         'partition: while contended < ATTEMPTS {
             report.unreadable.truncate(unreadable_before);
             let mut sequence = self.settle(topic, partition).await?;
             let stored = self.lake.batches().stored(topic, partition).await.map_err(CompactError::lake("list the batches"))?;
-            // Of a batch's end its name may say nothing, but the next one begins behind it.
-            let before = stored.partition_point(|batch| batch.name.first <= from).saturating_sub(1);
-            let mut swept = Swept { next: from, open: true };
-            let (mut young, mut committed) = (0, BTreeMap::new());
-            for batch in stored.into_iter().skip(before) {
+            clean.retain(|name| {
+                stored.binary_search_by_key(&name.first, |batch| batch.name.first).is_ok_and(|at| stored[at].name == *name)
+            });
+            let (mut young, mut letters) = (0, 0);
+            for batch in stored {
+                if clean.contains(&batch.name) {
+                    continue;
+                }
                 let fetched = match self.fetch(batch.name).await {
                     Err(CompactError::Lake { source, .. }) if source.is_not_found() => {
                         contended += 1;
@@ -170,39 +179,45 @@ impl Rewriter {
                     }
                     Err(error) if error.is_about_batches() => {
                         report.unreadable.push(error.in_a_line());
-                        swept.open = false;
                         continue;
                     }
                     read => read?,
                 };
-                if fetched.footer.last < from {
-                    continue;
-                }
                 let (name, last) = (batch.name, fetched.footer.last);
                 let settled = self.settings.is_settled(&batch, Timestamp::now());
                 match self.erase_batch(sequence, fetched, settled, erased, report).await {
-                    Ok(Done::Nothing) => _ = committed.insert(name, last),
-                    Ok(Done::Erased) => sequence += 1,
-                    Ok(Done::Young) => young += 1,
+                    Ok(Done::Nothing) => {
+                        committed.insert(name, last);
+                        // One that is young may get another attempt's dead letters yet.
+                        if settled {
+                            clean.insert(name);
+                        }
+                    }
+                    Ok(Done::Erased { output }) => {
+                        sequence += 1;
+                        contended = 0;
+                        clean.extend(output);
+                    }
+                    Ok(Done::Young { letters: held }) => {
+                        young += 1;
+                        letters += held;
+                    }
                     Ok(Done::Contended) => {
                         contended += 1;
                         continue 'partition;
                     }
-                    Err(error) if error.is_about_batches() => {
-                        report.unreadable.push(error.in_a_line());
-                        swept.open = false;
-                    }
+                    Err(error) if error.is_about_batches() => report.unreadable.push(error.in_a_line()),
                     Err(error) => return Err(error),
                 }
-                swept.past(last, settled);
             }
             report.young += young;
+            report.young_letters += letters;
             let batches = self.lake.batches();
             let removed = batches.remove_superseded(topic, partition).await;
             report.removed += removed.map_err(CompactError::lake("remove batches whose place another one took"))? as u64;
             let removed = batches.remove_abandoned(topic, partition, &committed).await;
             report.removed += removed.map_err(CompactError::lake("remove dead letters of attempts that died"))? as u64;
-            return Ok(swept.next);
+            return Ok(());
         }
         Err(CompactError::Contended { topic, partition })
     }
@@ -223,7 +238,7 @@ impl Rewriter {
             return Ok(Done::Nothing);
         }
         if !settled {
-            return Ok(Done::Young);
+            return Ok(Done::Young { letters: found.letters.len() as u64 });
         }
         let fetched = rewritable(fetched)?;
         let Some(claim) = self.draft(sequence, RewriteReason::Erasure, &[name], last) else { return Ok(Done::Nothing) };
@@ -234,6 +249,9 @@ impl Rewriter {
             return Ok(Done::Contended);
         }
         let carried = self.carry_out(&claim, replacement).await?;
+        if carried.overtaken {
+            return Ok(Done::Contended);
+        }
         match topic {
             Topic::Interactions => report.interactions += found.rows,
             Topic::Feedback => report.feedback += found.rows,
@@ -241,41 +259,32 @@ impl Rewriter {
         report.dead_letters += letters;
         report.batches += 1;
         report.removed += carried.removed as u64;
-        Ok(Done::Erased)
+        Ok(Done::Erased { output: claim.output() })
     }
 }
 
-/// What one look at a partition is about.
-#[derive(Clone, Copy)]
-struct Pass {
-    topic: Topic,
-    partition: Partition,
-    from: Offset,
+/// A partition that cannot be rewritten now keeps no other one from it.
+fn carry_on(topic: Topic, partition: Partition, done: Result<()>, report: &mut ErasureReport) -> Result<()> {
+    match done {
+        Err(error) if error.is_about_batches() => {
+            report.unreadable.push(format!("{topic} partition {partition}: {}", error.in_a_line()));
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// What became of a batch.
 enum Done {
     Nothing,
-    Erased,
-    Young,
+    Erased {
+        output: Option<BatchName>,
+    },
+    /// It is too young; so many of its dead letters are to be erased.
+    Young {
+        letters: u64,
+    },
     Contended,
-}
-
-/// Up to where a partition holds nothing that is to be erased.
-struct Swept {
-    next: Offset,
-    /// Whether it was so from the beginning up to here.
-    open: bool,
-}
-
-impl Swept {
-    /// A batch that is young may get another attempt's dead letters yet, so that it is looked at again.
-    fn past(&mut self, last: Offset, settled: bool) {
-        self.open &= settled;
-        if self.open {
-            self.next = last.next();
-        }
-    }
 }
 
 /// What of a batch is to be erased.

@@ -58,10 +58,19 @@ pub enum CompactError {
 }
 
 impl CompactError {
-    /// Whether a batch cannot be read, or is not there: the others can be rewritten all the same.
+    /// Whether it is about a batch or a partition: the others can be rewritten all the same.
     pub(crate) fn is_about_batches(&self) -> bool {
         match self {
             Self::Batch { source, .. } => source.is_about_input(),
+            Self::Contended { .. } => true,
+            Self::Letters { .. } | Self::Gone { .. } | Self::Lake { .. } | Self::Panicked => self.is_loss(),
+        }
+    }
+
+    /// Whether a batch is damaged or gone, which no release can mend.
+    pub(crate) fn is_loss(&self) -> bool {
+        match self {
+            Self::Batch { source, .. } => source.is_damage(),
             Self::Letters { .. } | Self::Gone { .. } => true,
             Self::Lake { source, .. } => source.is_damage(),
             Self::Contended { .. } | Self::Panicked => false,

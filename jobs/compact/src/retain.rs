@@ -103,8 +103,8 @@ impl Rewriter {
         let parquet = fetched.input.parquet.clone();
         let times = blocking(move || times(&parquet)).await?.map_err(unreadable(batch.name))?;
         let old = Old { name: batch.name, last: fetched.footer.last, rows: fetched.footer.rows, bytes: bytes(&fetched) };
-        // One without rows is as old as its object.
-        Ok((times.map_or(batch.created, |(_, newest)| newest), old))
+        // No record is younger than its batch, whatever a clock said that was ahead; one without rows is as old as its object.
+        Ok((times.map_or(batch.created, |(_, newest)| newest.min(batch.created)), old))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Claims: made, carried out, and finished for those who died.
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use nocturne_columns::{ColumnsError, Erased, Input, Merged, merge, read_footer, read_keys};
 use nocturne_lake::{Lake, LakeError};
 use nocturne_wire::{
@@ -15,6 +15,9 @@ use crate::{CompactError, CompactSettings, Result};
 
 /// How often a partition is looked at again because somebody else claimed it first.
 pub(crate) const ATTEMPTS: usize = 20;
+
+/// Age of a claim from which on nobody is taken to be at it any more.
+const PASS_OVER: SignedDuration = SignedDuration::from_hours(1);
 
 /// Rewrites batches of a lake.
 #[derive(Debug, Clone)]
@@ -37,6 +40,8 @@ pub(crate) struct Fetched {
 pub(crate) struct Replacement {
     merged: Merged,
     tombstones: Tombstones,
+    /// What it takes the place of.
+    replaced: Vec<BatchFooter>,
 }
 
 /// What carrying out a claim did.
@@ -46,6 +51,8 @@ pub(crate) struct Carried {
     pub(crate) bytes: u64,
     /// Objects that were removed.
     pub(crate) removed: usize,
+    /// Whether others went on meanwhile, so that nothing was done.
+    pub(crate) overtaken: bool,
 }
 
 impl Rewriter {
@@ -85,15 +92,15 @@ impl Rewriter {
     /// Finishes what somebody claimed and did not live to finish; gives the sequence of the partition's next claim.
     ///
     /// # Errors
-    /// Also when what was claimed cannot be finished because a batch is damaged or gone. After [`CompactSettings::min_age`] it is passed over: whoever claimed
-    /// it is gone by then, and its batches stay as they are.
+    /// Also when what was claimed cannot be finished because a batch is damaged or gone. After [`PASS_OVER`] it is passed over: whoever claimed it is gone by
+    /// then, and its batches stay as they are.
     pub(crate) async fn settle(&self, topic: Topic, partition: Partition) -> Result<u64> {
         let failed = CompactError::lake("read the claims on a partition");
         let Some(claim) = self.lake.rewrites().newest(topic, partition).await.map_err(&failed)? else { return Ok(0) };
         if !self.lake.rewrites().is_done(&claim).await.map_err(&failed)? {
             tracing::info!(%topic, %partition, sequence = claim.sequence, actor = claim.actor, "finishing what another process claimed");
             match self.finish(&claim).await {
-                Err(error) if error.is_about_batches() && Timestamp::now().duration_since(claim.time) > self.settings.min_age => {
+                Err(error) if error.is_loss() && Timestamp::now().duration_since(claim.time) > PASS_OVER => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(%topic, %partition, sequence = claim.sequence, error, "what another process claimed cannot be finished; passing over it");
                 }
@@ -157,7 +164,8 @@ impl Rewriter {
             }
         }
         let tombstones = Tombstones { partition: claim.partition, claim: claim.sequence, interactions };
-        Ok(Some(Replacement { merged, tombstones }))
+        let replaced = fetched.iter().map(|fetched| fetched.footer.clone()).collect();
+        Ok(Some(Replacement { merged, tombstones, replaced }))
     }
 
     /// Puts a claim into effect: its batch takes the others' place, and those are removed.
@@ -168,25 +176,31 @@ impl Rewriter {
             carried.removed = removed.map_err(CompactError::lake("remove batches that are too old"))?;
             return Ok(carried);
         }
-        if let Some(replacement) = replacement {
-            carried.bytes = self.replace(claim, replacement).await?;
-        }
-        let removed = self.lake.batches().remove_superseded(claim.topic, claim.partition).await;
+        let batches = self.lake.batches();
+        let removed = match replacement {
+            Some(Replacement { merged, tombstones, replaced }) => {
+                let Some(bytes) = self.replace(claim, merged, &tombstones).await? else {
+                    return Ok(Carried { overtaken: true, ..carried });
+                };
+                carried.bytes = bytes;
+                batches.remove_replaced(&replaced).await
+            }
+            None => batches.remove_superseded(claim.topic, claim.partition).await,
+        };
         carried.removed = removed.map_err(CompactError::lake("remove batches whose place another one took"))?;
         Ok(carried)
     }
 
-    async fn replace(&self, claim: &Rewrite, Replacement { merged, tombstones }: Replacement) -> Result<u64> {
+    /// Creates the batch that takes the others' place, and says its length; `None` when others have gone on: whoever did finished this first, or passed over it.
+    async fn replace(&self, claim: &Rewrite, merged: Merged, tombstones: &Tombstones) -> Result<Option<u64>> {
         let (topic, partition, reason) = (claim.topic, claim.partition, claim.reason.as_str());
         let failed = CompactError::lake("read the claims on a partition");
-        let newest = self.lake.rewrites().newest(topic, partition).await.map_err(&failed)?;
-        if newest.is_some_and(|newest| newest.sequence > claim.sequence) {
-            // Whoever made it finished this one first, or passed over it.
-            return Ok(0);
+        if self.lake.rewrites().is_followed(claim).await.map_err(&failed)? {
+            return Ok(None);
         }
         // Before the interactions are gone: nobody could say what they were after that.
         if !tombstones.interactions.is_empty() {
-            self.lake.erasures().bury(&tombstones).await.map_err(CompactError::lake("record which interactions are erased"))?;
+            self.lake.erasures().bury(tombstones).await.map_err(CompactError::lake("record which interactions are erased"))?;
         }
         let (bytes, first) = (merged.parquet.len() as u64, merged.footer.name.first);
         match self.lake.batches().seal(&merged.footer, merged.parquet, merged.dead).await {
@@ -195,14 +209,14 @@ impl Rewriter {
             _ => {}
         }
         // Others may have carried this out, and removed the outcome by retention, since the claims were read.
-        if let Some(newest) = self.lake.rewrites().newest(topic, partition).await.map_err(&failed)?
+        if self.lake.rewrites().is_followed(claim).await.map_err(&failed)?
+            && let Some(newest) = self.lake.rewrites().newest(topic, partition).await.map_err(&failed)?
             && newest.reason == RewriteReason::Retention
-            && newest.sequence > claim.sequence
         {
             self.lake.rewrites().retire(&newest).await.map_err(CompactError::lake("remove batches that are too old"))?;
         }
         tracing::info!(%topic, %partition, %first, last = %claim.last, batches = claim.inputs.len(), bytes, reason, "batches rewritten");
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     /// The batches that a claim replaces; `None` when others carried it out and went on.
@@ -246,9 +260,7 @@ impl Rewriter {
     /// Has feedback recognized on interactions that are gone.
     pub(crate) async fn note_tombstones(&self, erased: &mut Erased) -> Result<()> {
         let failed = CompactError::lake("read which interactions are erased");
-        for tombstones in self.lake.erasures().tombstones().await.map_err(failed)? {
-            erased.note(&tombstones.interactions);
-        }
+        self.lake.erasures().each_tombstones(|tombstones| erased.note(&tombstones.interactions)).await.map_err(failed)?;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ pub struct CompactSettings {
     pub target_bytes: u64,
     /// Fewest batches that are worth merging.
     pub min_batches: usize,
-    /// Batches younger than this are left alone by everything: a batcher that lost its partition and does not know it yet may still try to create their names,
+    /// Sealed batches younger than this are left alone by everything: a batcher that lost its partition and does not know it yet may still try to create their names,
     /// and must find them taken.
     pub min_age: SignedDuration,
     /// Newest batches of a partition that are not merged: a batcher that starts reads their ids to recognize what comes twice.
@@ -23,9 +23,9 @@ pub struct CompactSettings {
 }
 
 impl CompactSettings {
-    /// Whether a batch may be touched.
+    /// Whether a batch may be touched. What was written again is no batcher's: those create names of revision 0 only.
     pub(crate) fn is_settled(&self, batch: &StoredBatch, now: Timestamp) -> bool {
-        now.duration_since(batch.created) >= self.min_age
+        batch.name.rewritten.is_some() || now.duration_since(batch.created) >= self.min_age
     }
 }
 

@@ -5,7 +5,6 @@ use crate::{
     generation::{Generation, GenerationName},
     hash::Sha256Hex,
     id::NightId,
-    rewrite::Sweep,
 };
 
 /// `<topic>/v1/topic=T/partition=P/<first offset, 20 digits>.parquet`, and for a batch that takes the place of others
@@ -194,9 +193,9 @@ pub fn sweeps(partition: Partition) -> String {
     format!("{SWEEPS}/partition={partition}")
 }
 
-/// One sweep. Several are never needed: the one with most erasures and the highest offset says it all.
-pub fn sweep(partition: Partition, sweep: &Sweep) -> String {
-    format!("{}/{:020}-{:020}.json", sweeps(partition), sweep.erasures, sweep.next.0)
+/// One sweep, under the number of erasures that it knows and a digest of what it says.
+pub fn sweep(partition: Partition, erasures: u64, digest: &Sha256Hex) -> String {
+    format!("{}/{erasures:020}-{}.json", sweeps(partition), digest.short())
 }
 
 /// The folder of the schemas that writers write with.

@@ -140,14 +140,15 @@ pub struct Tombstones {
     pub interactions: Vec<Sha256Hex>,
 }
 
-/// How far a partition is known to hold nothing that is to be erased, so that nobody reads it again for that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Batches that are known to hold nothing that is to be erased, so that nobody reads them again for that. They are named one by one: one that is missing when
+/// others are looked at, or that a backup brings back, is not among them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
-    /// How many erasures were applied: all with a lower sequence.
+    /// How many erasures were looked for: all with a lower sequence.
     pub erasures: u64,
-    /// The first offset that was not looked at.
-    pub next: Offset,
+    /// The batches of one partition.
+    pub batches: Vec<BatchName>,
 }
 
 impl Erasure {

@@ -130,6 +130,11 @@ pub enum BatcherError {
 }
 
 impl BatcherError {
+    /// Whether the lake could not be read or written.
+    pub(crate) const fn is_about_lake(&self) -> bool {
+        matches!(self, Self::Lake { .. })
+    }
+
     /// Whether what was read must not be used again: it is what failed, or the log holds other records by now. A lake that failed says nothing
     /// against the records, and while it is away they may be the only copy of what the log had to let go of.
     pub(crate) const fn is_about_records(&self) -> bool {

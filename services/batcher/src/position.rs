@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use nocturne_bus::Intake;
 use nocturne_columns::IdHash;
-use nocturne_lake::LakeError;
+use nocturne_lake::{LakeError, StoredBatch};
 use nocturne_wire::{
     BatchName, Offset,
     batch::BatchFooter,
@@ -16,8 +16,8 @@ use crate::{BatcherError, encoders::Encoders, prepare, recent::RecentIds, store:
 /// How often a listing is read again because its newest batch made way for another one.
 const LISTINGS: usize = 5;
 
-/// Bytes of batches that are read at most for ids that may come twice: what was compacted holds long texts and few ids.
-const MOST_READ: usize = 128 << 20;
+/// Batches that are read at most for ids that may come twice.
+const MOST_BATCHES: usize = 64;
 
 /// Where sealing goes on, and the ids that were sealed before.
 #[derive(Debug)]
@@ -31,11 +31,15 @@ pub(crate) struct Position {
 }
 
 /// Reads a partition's position from the lake and holds the log against it: the two must belong together. The intake then stands there.
+///
+/// Besides the newest batch, older ones of `most_read` bytes are read for their ids: a process that starts does so for all its partitions at once, and what
+/// was compacted holds long texts and few ids.
 pub(crate) async fn find<S: Store>(
     store: &S,
     encoders: &Encoders,
     intake: &mut Intake,
     recent_ids: usize,
+    most_read: u64,
 ) -> Result<Position, BatcherError> {
     let (topic, partition) = (intake.topic(), intake.partition());
     let failed = |source| BatcherError::Lake { doing: "finding the position of", topic, partition, source };
@@ -44,28 +48,28 @@ pub(crate) async fn find<S: Store>(
     let trimmed = intake.range().await?.start.0.saturating_sub(intake.shift());
     let mut recent = RecentIds::new(recent_ids);
     let mut newest: Option<BatchFooter> = None;
-    let mut names = store.names(topic, partition).await.map_err(failed)?;
+    let mut stored = store.stored(topic, partition).await.map_err(failed)?;
     // What makes way for another batch after the listing is found under its new name by another listing. Going on behind an older batch would seal again
     // what the new one holds.
     let mut listings = 0;
-    while let Some(name) = names.last().copied().filter(|_| listings < LISTINGS) {
-        if store.find(name).await.map_err(failed)?.is_some() {
+    while let Some(newest) = stored.last().copied().filter(|_| listings < LISTINGS) {
+        if store.find(newest.name).await.map_err(failed)?.is_some() {
             break;
         }
         listings += 1;
-        names = store.names(topic, partition).await.map_err(failed)?;
+        stored = store.stored(topic, partition).await.map_err(failed)?;
     }
-    let mut read_bytes = 0;
-    for (age, name) in names.into_iter().rev().enumerate() {
-        if age > 0 && (recent.is_full() || read_bytes > MOST_READ) {
+    let mut room = most_read;
+    for (age, StoredBatch { name, bytes, .. }) in stored.into_iter().rev().take(MOST_BATCHES).enumerate() {
+        if age > 0 && (recent.is_full() || bytes > room) {
             break;
         }
+        room = room.saturating_sub(bytes);
         let bytes = match store.find(name).await.map_err(failed)? {
             Some(bytes) => bytes,
             None if age > 0 => continue,
             None => return Err(failed(LakeError::NotFound { path: path::batch(&name) })),
         };
-        read_bytes += bytes.len();
         match read(encoders, name, bytes).await {
             Ok((footer, ids)) => {
                 recent.extend_older(ids.into_iter());

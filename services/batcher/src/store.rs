@@ -1,13 +1,13 @@
 //! What a worker needs of the lake: a boundary, so that tests can stop it between any two steps.
 
 use bytes::Bytes;
-use nocturne_lake::{Lake, LakeError};
+use nocturne_lake::{Lake, LakeError, StoredBatch};
 use nocturne_wire::{BatchName, Partition, Topic, batch::BatchFooter, epoch::Epoch};
 
 /// Batches of a lake.
 pub(crate) trait Store: Clone + Send + Sync + 'static {
-    /// Names of a partition's batches, ascending.
-    fn names(&self, topic: Topic, partition: Partition) -> impl Future<Output = Result<Vec<BatchName>, LakeError>> + Send;
+    /// A partition's batches, ascending.
+    fn stored(&self, topic: Topic, partition: Partition) -> impl Future<Output = Result<Vec<StoredBatch>, LakeError>> + Send;
 
     /// Reads a batch; `None` when there is none of that name.
     fn find(&self, name: BatchName) -> impl Future<Output = Result<Option<Bytes>, LakeError>> + Send;
@@ -28,8 +28,8 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
 }
 
 impl Store for Lake {
-    async fn names(&self, topic: Topic, partition: Partition) -> Result<Vec<BatchName>, LakeError> {
-        self.batches().names(topic, partition).await
+    async fn stored(&self, topic: Topic, partition: Partition) -> Result<Vec<StoredBatch>, LakeError> {
+        self.batches().stored(topic, partition).await
     }
 
     async fn find(&self, name: BatchName) -> Result<Option<Bytes>, LakeError> {

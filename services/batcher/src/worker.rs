@@ -63,6 +63,9 @@ pub(crate) struct Worker<S> {
     pub(crate) read: Read,
 }
 
+/// Bytes of older batches that all workers together read for their ids when they look for their positions.
+const MOST_READ: u64 = 64 << 20;
+
 /// What was read and is not sealed.
 pub(crate) struct Read {
     pub(crate) records: Arc<Vec<Record>>,
@@ -138,7 +141,8 @@ impl<S: Store> Worker<S> {
         let (topic, partition) = (self.topic, self.partition);
         let text = chain(&error);
         tracing::error!(%topic, %partition, failures, error = text, "sealing failed; the records stay in the log");
-        if self.lost || error.is_about_records() {
+        // A lake that is away says nothing against what was read.
+        if error.is_about_records() || (self.lost && !error.is_about_lake()) {
             self.let_go();
         }
         let error = Arc::new(error);
@@ -181,7 +185,8 @@ impl<S: Store> Worker<S> {
     /// Looks again for where sealing goes on.
     pub(crate) async fn find_position(&mut self) -> Result<(), BatcherError> {
         let most = self.recent_ids();
-        let found = position::find(&self.store, &self.encoders, &mut self.intake, most).await?;
+        let most_read = MOST_READ / self.share.workers();
+        let found = position::find(&self.store, &self.encoders, &mut self.intake, most, most_read).await?;
         if let Some(end) = self.log_end_at_opening.filter(|end| *end < found.next) {
             let (topic, partition) = (self.topic, self.partition);
             return Err(BatcherError::LogBehind { topic, partition, position: found.next, end });

@@ -216,7 +216,7 @@ fn check_targets(args: &DemoArgs) -> anyhow::Result<()> {
 /// The real server with its defaults, on a free port and without a schedule.
 fn config(global: &Global) -> Config {
     let mut config = Config::default();
-    config.store.url = global.store.clone().unwrap_or_default();
+    config.store.override_with(global);
     config.inference.listen.set_port(0);
     config.nights.schedule.enabled = false;
     config

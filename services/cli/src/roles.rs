@@ -57,9 +57,7 @@ struct Begun {
 
 fn begin(global: &Global, args: &RoleArgs, needs_kafka: bool) -> anyhow::Result<Begun> {
     let mut config = Config::load(args.config.as_deref())?;
-    if let Some(store) = &global.store {
-        config.store.url.clone_from(store);
-    }
+    config.store.override_with(global);
     let hint = "the parts meet there; `nocturne up` runs all of them in one process without either";
     if needs_kafka && !config.kafka.is_set() {
         return Err(refused("starting: `brokers` in [kafka] is not set", hint));

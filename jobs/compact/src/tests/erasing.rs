@@ -5,8 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use nocturne_lake::Lake;
-use nocturne_wire::{BatchName, Offset, SubjectId, TenantId, Topic, avro, path, rewrite::RewriteReason};
+use nocturne_wire::{
+    BatchName, Offset, SubjectId, TenantId, Topic, avro, path,
+    rewrite::{Rewrite, RewriteReason},
+};
 
 use super::{P0, assert_clean, at, feedback_of, judged, rewriter, rows_by_offset, said, seal_many, seal_raw, subject};
 use crate::{CompactSettings, Rewriter, Wish};
@@ -178,12 +182,59 @@ async fn a_claim_that_cannot_be_finished_is_passed_over_when_it_is_old() {
     let lake = Lake::memory();
     seal_many(&lake, 6, 3).await;
     let names = lake.batches().names(Topic::Interactions, P0).await.expect("listed");
-    let claim = rewriter(&lake).draft(0, RewriteReason::Compaction, &names[..3], Offset(8)).expect("a claim");
-    lake.rewrites().claim(&claim).await.expect("claimed");
     lake.lose(&path::batch(&names[1])).await.expect("lost");
-    let report = Rewriter::new(lake.clone(), CompactSettings::default(), "test").erase(&wish("anna", 5000)).await;
-    let unreadable = report.expect("told").unreadable;
-    assert!(unreadable.iter().any(|why| why.contains("is gone")), "whoever claimed it may still live: {unreadable:?}");
+    let claim = rewriter(&lake).draft(0, RewriteReason::Compaction, &names[..3], Offset(8)).expect("a claim");
+    for (hours, erased, unreadable) in [(0, 0, 1), (2, 5, 0)] {
+        let twin = Lake::memory();
+        for object in lake.list("").await.expect("listed") {
+            twin.create(&object.path, lake.get(&object.path).await.expect("read")).await.expect("copied");
+        }
+        let time = Timestamp::now().checked_sub(SignedDuration::from_hours(hours)).expect("a time");
+        twin.rewrites().claim(&Rewrite { time, ..claim.clone() }).await.expect("claimed");
+        let report = rewriter(&twin).erase(&wish("anna", 5000)).await.expect("told");
+        assert_eq!((report.interactions, report.unreadable.len()), (erased, unreadable), "{report:?}");
+        assert!(report.unreadable.iter().all(|why| why.contains("is gone")), "whoever claimed it may still live: {report:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_missing_is_looked_at_when_it_is_back() {
+    let lake = Lake::memory();
+    seal_many(&lake, 4, 3).await;
+    let missing = path::batch(&BatchName::new(Topic::Interactions, P0, Offset(6)));
+    let bytes = lake.get(&missing).await.expect("read");
+    lake.lose(&missing).await.expect("lost");
+    rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
+    lake.create(&missing, bytes).await.expect("restored");
     let report = rewriter(&lake).apply_erasures().await.expect("erased");
-    assert_eq!((report.interactions, report.unreadable.len()), (5, 0), "{report:?}");
+    assert_eq!((report.interactions, report.batches), (1, 1), "{report:?}");
+    assert_clean(&lake).await;
+}
+
+#[tokio::test]
+async fn a_sweep_that_is_damaged_says_nothing_and_lists_that_are_stop_feedback_only() {
+    let lake = Lake::memory();
+    seal_many(&lake, 2, 3).await;
+    rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
+    for folder in [path::SWEEPS, path::TOMBSTONES] {
+        let damaged = lake.list(folder).await.expect("listed").remove(0).path;
+        lake.lose(&damaged).await.expect("lost");
+        lake.create(&damaged, "{").await.expect("created");
+    }
+    seal_raw(&lake, Topic::Interactions, P0, 6, &[avro::encode_interaction(&said(6))]).await;
+    seal_raw(&lake, Topic::Feedback, P0, 0, &[avro::encode_feedback(&judged(0, "operator"))]).await;
+    let report = rewriter(&lake).apply_erasures().await.expect("erased");
+    assert_eq!((report.interactions, report.feedback, report.unreadable.len()), (1, 0, 1), "{report:?}");
+    assert!(report.unreadable[0].starts_with("feedback: "), "{report:?}");
+}
+
+#[tokio::test]
+async fn letters_that_are_too_young_are_counted_and_found_by_whoever_knows_the_id() {
+    let lake = Lake::memory();
+    seal_raw(&lake, Topic::Interactions, P0, 0, &[br#"{"subject":"anna"}"#.to_vec(), br#"{"subject":"annabel"}"#.to_vec()]).await;
+    let patient = Rewriter::new(lake.clone(), CompactSettings::default(), "test");
+    let report = patient.erase(&wish("anna", 5000)).await.expect("recorded");
+    assert_eq!((report.young, report.young_letters, report.dead_letters), (1, 1, 0));
+    let report = rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");
+    assert_eq!((report.young_letters, report.dead_letters), (0, 1));
 }

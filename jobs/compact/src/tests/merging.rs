@@ -1,6 +1,10 @@
 //! Small batches become large ones, and nothing else changes.
 
-use std::ops::Range;
+use std::{
+    fs::File,
+    ops::Range,
+    time::{Duration, SystemTime},
+};
 
 use jiff::SignedDuration;
 use nocturne_columns::Fault;
@@ -141,4 +145,21 @@ async fn the_audit_misses_what_took_the_place_of_others_at_the_end() {
     lake.lose(&path::batch(&newest)).await.expect("lost");
     let faults = super::audited(&lake).await.faults;
     assert!(matches!(&faults[..], [Fault::Claimed { last: Offset(29), found: Some(Offset(20)), .. }]), "{faults:?}");
+}
+
+#[tokio::test]
+async fn what_was_merged_does_not_wait_to_be_old_before_the_rest_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lake = Lake::open(&folder.path().to_string_lossy()).expect("opens");
+    seal_many(&lake, 30, 10).await;
+    let old = SystemTime::now() - Duration::from_hours(2);
+    for name in lake.batches().names(Topic::Interactions, P0).await.expect("listed") {
+        let file = File::options().write(true).open(folder.path().join(path::batch(&name)));
+        file.and_then(|file| file.set_modified(old)).expect("made older");
+    }
+    let size = lake.batches().stored(Topic::Interactions, P0).await.expect("listed")[0].bytes;
+    let settings = CompactSettings { target_bytes: 5 * size, ..CompactSettings::default() };
+    let done = Rewriter::new(lake.clone(), settings, "test").compact(|_| {}).await.expect("compacted");
+    assert!(done.written >= 3, "{done:?}");
+    assert_clean(&lake).await;
 }

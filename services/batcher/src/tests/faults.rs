@@ -9,7 +9,7 @@ use bytes::Bytes;
 use nocturne_bus::Record;
 use nocturne_columns::{Erased, Input, Resources, merge};
 use nocturne_kit::Shutdown;
-use nocturne_lake::LakeError;
+use nocturne_lake::{LakeError, StoredBatch};
 use nocturne_wire::{
     BatchName, Offset, Partition,
     batch::{BatchFooter, Rewritten},
@@ -51,7 +51,7 @@ struct Faulty {
     /// A batcher that seals and trims once, right after this store has listed its batches.
     rival: Arc<Mutex<Option<BatcherHandle>>>,
     /// What the next listing of interactions shows, though it is not so any more.
-    stale: Arc<Mutex<Option<Vec<BatchName>>>>,
+    stale: Arc<Mutex<Option<Vec<StoredBatch>>>>,
 }
 
 impl Faulty {
@@ -73,8 +73,8 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    async fn names(&self, topic: Topic, partition: Partition) -> Result<Vec<BatchName>, LakeError> {
-        let names = Store::names(self.inner(), topic, partition).await;
+    async fn stored(&self, topic: Topic, partition: Partition) -> Result<Vec<StoredBatch>, LakeError> {
+        let stored = Store::stored(self.inner(), topic, partition).await;
         let stale = self.stale.lock().expect("no panic").take();
         if let Some(stale) = stale.filter(|_| topic == Topic::Interactions) {
             return Ok(stale);
@@ -83,7 +83,7 @@ impl Store for Faulty {
         if let Some(rival) = rival {
             rival.flush().await.expect("the rival seals");
         }
-        names
+        stored
     }
 
     async fn find(&self, name: BatchName) -> Result<Option<Bytes>, LakeError> {
@@ -239,10 +239,11 @@ async fn a_newest_batch_that_is_rewritten_behind_the_listing_is_found_under_its_
     shutdown.request();
     in_time(task).await.expect("no panic");
     let batches = lake.batches();
-    let listed = batches.names(Topic::Interactions, Partition(0)).await.expect("listed");
-    let parquet = batches.get(&listed[0]).await.expect("read");
-    let name = BatchName { rewritten: Some(Rewritten { last: Offset(8), revision: 1 }), ..listed[0] };
-    let input = Input { name: listed[0], parquet, dead: None };
+    let listed = batches.stored(Topic::Interactions, Partition(0)).await.expect("listed");
+    let old = listed[0].name;
+    let parquet = batches.get(&old).await.expect("read");
+    let name = BatchName { rewritten: Some(Rewritten { last: Offset(8), revision: 1 }), ..old };
+    let input = Input { name: old, parquet, dead: None };
     let merged = merge(name, &[input], "test", &Erased::default(), &[], &Resources::default()).await.expect("written again");
     batches.seal(&merged.footer, merged.parquet, None).await.expect("created");
     batches.remove_superseded(Topic::Interactions, Partition(0)).await.expect("removed");

@@ -100,9 +100,7 @@ async fn kafka(args: KafkaArgs) -> anyhow::Result<Vec<Check>> {
 
 async fn store(global: &Global, args: &StoreArgs) -> anyhow::Result<Vec<Check>> {
     let mut config = Config::load(args.config.as_deref())?;
-    if let Some(store) = &global.store {
-        config.store.url.clone_from(store);
-    }
+    config.store.override_with(global);
     let lake = places::configured_lake(&global.state, &config.store)?;
     let mut checks = vec![Check::good("location", lake.location())];
     checks.extend(probe(&lake).await);

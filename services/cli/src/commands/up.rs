@@ -78,9 +78,7 @@ struct Started {
 
 pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcome> {
     let mut config = settings(args)?;
-    if let Some(store) = &global.store {
-        config.store.url.clone_from(store);
-    }
+    config.store.override_with(global);
     if args.print_config {
         let text = toml::to_string_pretty(&config).advise("writing the configuration", "print it with -o json")?;
         output::show(global.format, &config, |_| text)?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::UpkeepSettings;
 use crate::{
-    args::STORE_OPTIONS,
+    args::{Global, STORE_OPTIONS},
     failure::{Advise, refused},
 };
 
@@ -26,6 +26,16 @@ pub(crate) struct StoreSettings {
 }
 
 impl StoreSettings {
+    /// Takes what the command line or the environment says.
+    pub(crate) fn override_with(&mut self, global: &Global) {
+        if let Some(store) = &global.store {
+            self.url.clone_from(store);
+        }
+        if let Some(options) = &global.store_options {
+            self.options.clone_from(&options.0);
+        }
+    }
+
     /// What a process that this one starts is told in its environment.
     ///
     /// # Errors

@@ -82,9 +82,7 @@ pub(super) async fn run(global: &Global, args: &EpochArgs) -> anyhow::Result<Out
         Named::Feedback => Topic::Feedback,
     };
     let mut config = Config::load(args.config.as_deref())?;
-    if let Some(store) = &global.store {
-        config.store.url.clone_from(store);
-    }
+    config.store.override_with(global);
     let lake = places::configured_lake(&global.state, &config.store)?;
     let state = look(global, &config, topic).await?;
     let sealed = sealed(&lake, topic).await?;

@@ -29,8 +29,8 @@ Examples:
   nocturne lake compact --store s3://bucket/lake -o json";
 
 const ERASE: &str = "\
-Interactions of the subject go, their feedback, feedback of others on them, and dead letters that hold the subject's id. The record of the wish keeps only a
-digest of the id. Batches of the last hour, and what is still in the log, are left for a later run of `nocturne lake erase --again`, which `nocturne up` and
+Interactions of the subject go, their feedback, feedback of others on them, and dead letters that hold the subject's id as Avro or JSON spell it, whenever they
+came, for they have no time. The record of the wish keeps only a digest of the id: dead letters that are sealed later are found by giving --subject again. Batches of the last hour, and what is still in the log, are left for a later run of `nocturne lake erase --again`, which `nocturne up` and
 `nocturne scheduler` do daily; the exit code is 3 as long as batches are left, or cannot be read. What nights have kept and generations have learned is not changed by this.
 
 Examples:
@@ -171,7 +171,7 @@ pub(super) async fn erase(global: &Global, lake: &Lake, args: &EraseArgs) -> any
 }
 
 fn describe_erasure(report: &ErasureReport) -> String {
-    let ErasureReport { erasures, interactions, feedback, dead_letters, batches, young, unreadable, .. } = report;
+    let ErasureReport { erasures, interactions, feedback, dead_letters, batches, young, young_letters, unreadable, .. } = report;
     let wishes = counted(*erasures as usize, "wish");
     let mut lines = vec![match batches {
         0 if *young > 0 || !unreadable.is_empty() => format!("{wishes}: wrote no batch again"),
@@ -187,6 +187,10 @@ fn describe_erasure(report: &ErasureReport) -> String {
     if *young > 0 {
         let left = counted(*young as usize, "batch");
         lines.push(format!("{left} of the last hour must wait: run `nocturne lake erase --again` later"));
+    }
+    if *young_letters > 0 {
+        let letters = counted(*young_letters as usize, "dead letter");
+        lines.push(format!("{letters} in them hold the id, which --again does not know: give --subject once more later"));
     }
     lines.extend(unreadable.iter().map(|why| format!("not erased: {why}")));
     lines.join("\n")
