@@ -22,7 +22,7 @@ use nocturne_wire::{
 use serde::de::DeserializeOwned;
 
 pub use self::report::{AuditReport, Fault, PartitionAudit};
-use crate::{ColumnsError, IdHash, dead_letters, open_batch, rows::Columns, schema::OFFSET};
+use crate::{ColumnsError, IdHash, dead_letters, letters_digest, open_batch, rows::Columns, schema::OFFSET};
 
 /// Audits the objects of a lake, given as path and bytes in any order, without those that others took the place of; those outside the audited folders are
 /// ignored. `read` are the batches that nights were planned over: a batch at the end of a partition is missed by nobody else.
@@ -43,7 +43,8 @@ pub fn audit(
 #[derive(Default)]
 struct Audit {
     sealed: BTreeMap<(Topic, Partition), BTreeMap<Offset, BatchFooter>>,
-    letters: BTreeMap<BatchName, Vec<(Offset, u64)>>,
+    /// Dead letters by their batches: where they are, and how many.
+    letters: BTreeMap<BatchName, Vec<(String, u64)>>,
     /// Breaks that people accepted.
     epochs: Vec<Epoch>,
     /// Where each partition goes on after what retention removed.
@@ -131,11 +132,12 @@ impl Audit {
             Err(error) => self.faults.push(Fault::Damaged { path, reason: chain(&error) }),
             Ok((footer, letters)) => {
                 let inside = letters.iter().all(|letter| (name.first..=last).contains(&letter.offset));
-                if footer.name != name || footer.last != last || !inside {
+                let belongs = footer.letters.is_none() || footer.letters == letters_digest(&letters);
+                if footer.name != name || footer.last != last || !inside || !belongs {
                     let reason = "its name, its footer and its rows do not cover the same offsets".to_owned();
-                    self.faults.push(Fault::WrongFooter { path, reason });
+                    self.faults.push(Fault::WrongFooter { path: path.clone(), reason });
                 }
-                self.letters.entry(name).or_default().push((last, letters.len() as u64));
+                self.letters.entry(name).or_default().push((path, letters.len() as u64));
             }
         }
     }
@@ -192,8 +194,8 @@ impl Audit {
             }
         }
         let mut leftovers = Vec::new();
-        for (name, attempts) in std::mem::take(&mut self.letters) {
-            leftovers.extend(attempts.into_iter().map(|(last, _)| path::dead_letters(&name, last)));
+        for attempts in std::mem::take(&mut self.letters).into_values() {
+            leftovers.extend(attempts.into_iter().map(|(path, _)| path));
         }
         self.faults.sort();
         AuditReport { partitions, faults: self.faults, leftovers }
@@ -256,7 +258,9 @@ impl Audit {
     /// Takes a batch's dead letters out of those found; what remains in the end belongs to no batch.
     fn settle_dead_letters(&mut self, footer: &BatchFooter) {
         let attempts = self.letters.entry(footer.name).or_default();
-        let found = attempts.iter().position(|(last, _)| *last == footer.last).map_or(0, |index| attempts.remove(index).1);
+        let own = path::dead_letters(footer);
+        let found = if footer.dead > 0 { attempts.iter().position(|(path, _)| *path == own) } else { None };
+        let found = found.map_or(0, |index| attempts.remove(index).1);
         if found != footer.dead {
             self.faults.push(Fault::DeadLetters { path: path::batch(&footer.name), expected: footer.dead, found });
         }

@@ -8,7 +8,7 @@ use arrow::{
 };
 use bytes::Bytes;
 use nocturne_wire::{
-    Offset,
+    Offset, Sha256Hex,
     batch::{BatchFooter, FOOTER_KEY},
 };
 
@@ -52,6 +52,17 @@ pub fn seal_dead_letters(letters: &[DeadLetter], footer: &BatchFooter) -> Result
     // Without a dictionary, the file says how long the records are that repeat themselves: whoever merges has to know.
     let properties = parquet_file::properties().set_column_dictionary_enabled(ColumnPath::from("raw"), false).build();
     parquet_file::write(WHAT, &batch, properties, &[(FOOTER_KEY, footer_json(footer)?)])
+}
+
+/// What [`BatchFooter::letters`] says of dead letters: a digest over the offset, length and bytes of each.
+pub fn letters_digest(letters: &[DeadLetter]) -> Option<Sha256Hex> {
+    let mut all = Vec::new();
+    for DeadLetter { offset, raw, .. } in letters {
+        all.extend_from_slice(&offset.0.to_le_bytes());
+        all.extend_from_slice(&(raw.len() as u64).to_le_bytes());
+        all.extend_from_slice(raw);
+    }
+    (!letters.is_empty()).then(|| Sha256Hex::of(&all))
 }
 
 pub(crate) fn schema() -> SchemaRef {

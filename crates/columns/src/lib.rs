@@ -37,7 +37,7 @@ pub use arrow::array::RecordBatch;
 pub use audit::{AuditReport, Fault, PartitionAudit, audit};
 pub use bytes::Bytes;
 pub use curate::{Curated, CuratedRow, curate, curated_rows, read_curated, write_curated};
-pub use dead_letters::{DeadLetter, read_dead_letters, seal_dead_letters};
+pub use dead_letters::{DeadLetter, letters_digest, read_dead_letters, seal_dead_letters};
 pub use decode::{Decoded, IdHash, Known, decode, feedback_from_avro, interactions_from_avro};
 pub use engine::Resources;
 pub use erased::Erased;

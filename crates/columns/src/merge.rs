@@ -29,7 +29,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use crate::{
     ColumnsError, DeadLetter, Erased, Resources, Result,
-    dead_letters::{self, seal_dead_letters},
+    dead_letters::{self, letters_digest, seal_dead_letters},
     engine, parquet_file, schema,
     seal::{self, footer_json, footer_of},
 };
@@ -97,6 +97,7 @@ pub async fn merge(
         parquet.write(&slice)?;
     }
     footer.dead = letters.len() as u64;
+    footer.letters = letters_digest(&letters);
     footer.erased += before - footer.rows - footer.dead;
     let gone = sorted.struck.load(Ordering::Relaxed);
     if footer.rows + gone != sorted.expected {

@@ -32,7 +32,7 @@ use parquet::{
 
 use crate::{
     ColumnsError, DeadLetter, IdHash, RecordBatch, Result,
-    dead_letters::seal_dead_letters,
+    dead_letters::{letters_digest, seal_dead_letters},
     decode::{Known, Sorted, Valid, into_columns, sort_out},
     merge, parquet_file,
     rows::{self, Columns, id_hashes},
@@ -164,6 +164,7 @@ fn seal_with(
         rows: ids.len() as u64,
         dead: dead.len() as u64,
         duplicates,
+        letters: letters_digest(&dead),
         erased: 0,
     };
     let parquet = file.finish(&[(FOOTER_KEY, footer_json(&footer)?)])?;

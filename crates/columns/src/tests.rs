@@ -52,6 +52,7 @@ pub(crate) fn footer(topic: Topic, first: u64, count: u64, decoded: &Decoded) ->
         rows: decoded.batch.num_rows() as u64,
         dead: decoded.dead.len() as u64,
         duplicates: decoded.duplicates,
+        letters: None,
         erased: 0,
     }
 }

@@ -118,8 +118,8 @@ impl Batches {
     ///
     /// # Errors
     /// [`crate::LakeError::NotFound`] when the batch has none.
-    pub async fn dead_letters(&self, name: &BatchName, last: Offset) -> Result<Bytes> {
-        self.lake.get(&path::dead_letters(name, last)).await
+    pub async fn dead_letters(&self, footer: &BatchFooter) -> Result<Bytes> {
+        self.lake.get(&path::dead_letters(footer)).await
     }
 
     /// Paths of a topic's batches that count, and of their dead letters, by partition.
@@ -141,15 +141,15 @@ impl Batches {
 
     /// Seals a batch: its dead letters first, then the batch itself, which commits both.
     ///
-    /// Dead letters that are already there come from an attempt at the same range that died before its commit; the same range
-    /// has the same dead letters, so they stay.
+    /// Dead letters that are already there come from an attempt at the same range that died before its commit; one that found others in it has written
+    /// them under another name, for that holds their digest.
     ///
     /// # Errors
     /// [`crate::LakeError::AlreadyExists`] when another writer sealed from the same offset first: read [`Batches::last`] and go on
     /// after it.
     pub async fn seal(&self, footer: &BatchFooter, parquet: Bytes, dead_letters: Option<Bytes>) -> Result<()> {
         if let Some(bytes) = dead_letters {
-            match self.lake.create(&path::dead_letters(&footer.name, footer.last), bytes).await {
+            match self.lake.create(&path::dead_letters(footer), bytes).await {
                 Err(error) if !error.is_already_exists() => return Err(error),
                 _ => {}
             }
@@ -157,8 +157,8 @@ impl Batches {
         self.lake.create(&path::batch(&footer.name), parquet).await
     }
 
-    /// Removes dead letters of attempts at a batch that died, once the batch is there: they lie under its name with another end. Says how many objects that
-    /// were.
+    /// Removes dead letters of attempts at a batch that died, once the batch is there: they lie under its name with another end or digest. `committed` are the
+    /// paths of batches' own dead letters. Says how many objects that were.
     ///
     /// # Errors
     /// When the lake cannot be listed, or an object cannot be removed.
@@ -166,12 +166,12 @@ impl Batches {
         &self,
         topic: Topic,
         partition: Partition,
-        committed: &BTreeMap<BatchName, Offset>,
+        committed: &BTreeMap<BatchName, String>,
     ) -> Result<usize> {
         let mut removed = 0;
         for object in self.lake.list(&path::dead_letters_of(topic, partition)).await? {
             let abandoned = path::parse_dead_letters(&object.path)
-                .is_some_and(|(name, last)| committed.get(&name).is_some_and(|committed| *committed != last));
+                .is_some_and(|(name, _)| committed.get(&name).is_some_and(|own| *own != object.path));
             if abandoned {
                 self.lake.remove(&object.path).await?;
                 removed += 1;
@@ -189,7 +189,7 @@ impl Batches {
         for footer in replaced {
             // Dead letters first: as long as a batch is there, whoever comes next finds what is left to do.
             if footer.dead > 0 {
-                self.lake.remove(&path::dead_letters(&footer.name, footer.last)).await?;
+                self.lake.remove(&path::dead_letters(footer)).await?;
                 removed += 1;
             }
             self.lake.remove(&path::batch(&footer.name)).await?;

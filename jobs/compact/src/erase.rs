@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use nocturne_columns::{Erased, read_dead_letters, read_keys};
 use nocturne_wire::{
-    BatchName, Offset, Partition, Sha256Hex, SubjectId, TenantId, Topic,
+    BatchName, Offset, Partition, Sha256Hex, SubjectId, TenantId, Topic, path,
     rewrite::{Erasure, Rewrite, RewriteReason, Sweep},
 };
 use serde::Serialize;
@@ -183,11 +183,11 @@ impl Rewriter {
                     }
                     read => read?,
                 };
-                let (name, last) = (batch.name, fetched.footer.last);
+                let (name, letters_at) = (batch.name, path::dead_letters(&fetched.footer));
                 let settled = self.settings.is_settled(&batch, Timestamp::now());
                 match self.erase_batch(sequence, fetched, settled, erased, report).await {
                     Ok(Done::Nothing) => {
-                        committed.insert(name, last);
+                        committed.insert(name, letters_at);
                         // One that is young may get another attempt's dead letters yet.
                         if settled {
                             clean.insert(name);

@@ -73,16 +73,16 @@ impl Rewriter {
         let parquet = self.lake.batches().get(&name).await.map_err(&failed)?;
         let bytes = parquet.clone();
         let footer = blocking(move || read_footer(&bytes)).await?.map_err(unreadable(name))?;
-        let dead = if footer.dead > 0 { Some(self.letters(&name, footer.last).await?) } else { None };
+        let dead = if footer.dead > 0 { Some(self.letters(&footer).await?) } else { None };
         Ok(Fetched { footer, input: Input { name, parquet, dead } })
     }
 
-    async fn letters(&self, name: &BatchName, last: Offset) -> Result<Bytes> {
+    async fn letters(&self, footer: &BatchFooter) -> Result<Bytes> {
         let failed = CompactError::lake("read dead letters");
-        match self.lake.batches().dead_letters(name, last).await {
+        match self.lake.batches().dead_letters(footer).await {
             // They go before their batch does: without it they are not missing, but removed.
-            Err(error) if error.is_not_found() => match self.lake.exists(&path::batch(name)).await.map_err(&failed)? {
-                true => Err(CompactError::Letters { batch: path::batch(name), letters: path::dead_letters(name, last) }),
+            Err(error) if error.is_not_found() => match self.lake.exists(&path::batch(&footer.name)).await.map_err(&failed)? {
+                true => Err(CompactError::Letters { batch: path::batch(&footer.name), letters: path::dead_letters(footer) }),
                 false => Err(failed(error)),
             },
             read => read.map_err(failed),

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hash::Sha256Hex;
+
 /// A stream that is sealed into the lake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -132,6 +134,9 @@ pub struct BatchFooter {
     pub dead: u64,
     /// Records in the range that were dropped as duplicates by id.
     pub duplicates: u64,
+    /// Digest of what the dead letters hold, offsets and bytes: it is in the name of their object. `None` when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letters: Option<Sha256Hex>,
     /// Rows and dead letters of the range that were erased.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub erased: u64,

@@ -1,7 +1,7 @@
 //! Names of objects in the lake; the only place that spells them.
 
 use crate::{
-    batch::{BatchName, Offset, Partition, Rewritten, Topic},
+    batch::{BatchFooter, BatchName, Offset, Partition, Rewritten, Topic},
     generation::{Generation, GenerationName},
     hash::Sha256Hex,
     id::NightId,
@@ -27,13 +27,20 @@ pub fn topic_root(topic: Topic) -> String {
     format!("{topic}/v1/topic={topic}")
 }
 
-/// `dead-letters/v1/topic=T/partition=P/<first offset>-<last offset>.parquet`, 20 digits each; with `.r<revision>` as the batch has it.
+/// Where a batch's dead letters are.
+pub fn dead_letters(footer: &BatchFooter) -> String {
+    dead_letters_named(&footer.name, footer.last, footer.letters.as_ref())
+}
+
+/// `dead-letters/v1/topic=T/partition=P/<first offset>-<last offset>.<digest>.parquet`, 20 digits each and 8 hexadecimal ones; with `.r<revision>` before the
+/// digest as the batch has it.
 ///
-/// Dead letters are written before the batch that commits them. Their name holds the whole range, so that it determines their
-/// content: an attempt that died before its commit can neither stop nor be mistaken for the next one, whose range may differ.
-pub fn dead_letters(name: &BatchName, last: Offset) -> String {
+/// Dead letters are written before the batch that commits them. Their name holds what determines their content: an attempt that died before its commit can
+/// neither stop nor be mistaken for the next one, whose range may differ, or who may read a record by then that the first one could not.
+pub fn dead_letters_named(name: &BatchName, last: Offset, letters: Option<&Sha256Hex>) -> String {
     let revision = name.rewritten.map_or_else(String::new, |rewritten| format!(".r{}", rewritten.revision));
-    format!("{}/{:020}-{:020}{revision}.parquet", dead_letters_of(name.topic, name.partition), name.first.0, last.0)
+    let digest = letters.map_or_else(String::new, |letters| format!(".{}", letters.short()));
+    format!("{}/{:020}-{:020}{revision}{digest}.parquet", dead_letters_of(name.topic, name.partition), name.first.0, last.0)
 }
 
 /// The folder of one partition's dead letters.
@@ -49,15 +56,20 @@ pub fn parse_dead_letters(path: &str) -> Option<(BatchName, Offset)> {
     let (named, rest) = path.strip_prefix(DEAD_LETTERS)?.strip_prefix("/topic=")?.split_once('/')?;
     let topic = Topic::ALL.into_iter().find(|topic| topic.as_str() == named)?;
     let (number, file) = rest.strip_prefix("partition=")?.split_once('/')?;
-    let (first, last, revision) = range(file)?;
+    let stem = file.strip_suffix(".parquet")?;
+    let stem = stem.rsplit_once('.').filter(|(_, end)| is_short_digest(end)).map_or(stem, |(before, _)| before);
+    let (first, last, revision) = range(stem)?;
     let rewritten = revision.map(|revision| Rewritten { last, revision });
     let name = BatchName { topic, partition: parse_partition(number)?, first, rewritten };
     Some((name, last))
 }
 
-/// Reads `<first>-<last>[.r<revision>].parquet`.
-fn range(file: &str) -> Option<(Offset, Offset, Option<u32>)> {
-    let stem = file.strip_suffix(".parquet")?;
+fn is_short_digest(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Reads `<first>-<last>[.r<revision>]`.
+fn range(stem: &str) -> Option<(Offset, Offset, Option<u32>)> {
     let (offsets, revision) = match stem.split_once(".r") {
         None => (stem, None),
         Some((offsets, digits)) => (offsets, Some(digits.parse().ok().filter(|revision| *revision > 0 && canonical(digits))?)),
@@ -93,7 +105,7 @@ pub fn parse_batch(path: &str) -> Option<BatchName> {
     if let Some(first) = twenty_digits(file.strip_suffix(".parquet")?) {
         return Some(BatchName::new(topic, partition, Offset(first)));
     }
-    match range(file)? {
+    match range(file.strip_suffix(".parquet")?)? {
         (first, last, Some(revision)) => {
             Some(BatchName { topic, partition, first, rewritten: Some(Rewritten { last, revision }) })
         }
@@ -229,8 +241,11 @@ mod tests {
         let rewritten = BatchName { rewritten: Some(Rewritten { last: Offset(99), revision: 2 }), ..sealed };
         for name in [sealed, rewritten] {
             assert_eq!(parse_batch(&batch(&name)), Some(name));
-            assert_eq!(parse_dead_letters(&dead_letters(&name, Offset(99))), Some((name, Offset(99))));
-            assert_eq!(parse_batch(&dead_letters(&name, Offset(99))), None);
+            for letters in [None, Some(Sha256Hex::of(b"letters"))] {
+                let path = dead_letters_named(&name, Offset(99), letters.as_ref());
+                assert_eq!(parse_dead_letters(&path), Some((name, Offset(99))));
+                assert_eq!(parse_batch(&path), None);
+            }
             assert_eq!(parse_dead_letters(&batch(&name)), None);
         }
         assert!(batch(&rewritten).ends_with("/00000000000000000070-00000000000000000099.r2.parquet"), "{}", batch(&rewritten));

@@ -3,7 +3,7 @@
 use nocturne_columns::{MetricRow, decode, seal, write_metrics};
 use nocturne_model::tensors::{self, Tensors, Values};
 use nocturne_wire::{
-    BatchName, Offset, Partition, Topic, avro,
+    BatchName, Offset, Partition, Sha256Hex, Topic, avro,
     batch::{BatchFooter, Rewritten},
     path,
 };
@@ -52,6 +52,7 @@ pub fn batches() -> Vec<Vec<u8>> {
             rows: 1,
             dead: 0,
             duplicates: 0,
+            letters: None,
             erased: 0,
         };
         seal(&decoded.batch, &footer).expect("golden rows are sealed").to_vec()
@@ -90,7 +91,7 @@ pub fn object_names() -> Vec<Vec<u8>> {
     let names = [
         path::batch(&name),
         path::batch(&merged),
-        path::dead_letters(&name, Offset(20)),
+        path::dead_letters_named(&merged, Offset(20), Some(&Sha256Hex::of(b"letters"))),
         "Where does Mirel Tovan live?".to_owned(),
         "0".repeat(64),
     ];

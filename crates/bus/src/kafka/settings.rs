@@ -249,7 +249,7 @@ impl Default for ConsumerSettings {
             group: "nocturne-batcher".to_owned(),
             instance: None,
             assignment: Assignment::default(),
-            prefetch_bytes: 8 << 20,
+            prefetch_bytes: 4 << 20,
             session_timeout_milliseconds: 45_000,
             release_seconds: 10,
             properties: BTreeMap::new(),

@@ -29,7 +29,7 @@ fn objects(batches: &[Sealed]) -> Vec<(String, Bytes)> {
     let mut objects = Vec::new();
     for Sealed { footer, batch, dead } in batches {
         objects.push((path::batch(&footer.name), batch.clone()));
-        objects.extend(dead.iter().map(|dead| (path::dead_letters(&footer.name, footer.last), dead.clone())));
+        objects.extend(dead.iter().map(|dead| (path::dead_letters(footer), dead.clone())));
     }
     objects
 }
@@ -140,10 +140,10 @@ fn lost_dead_letters_are_a_fault_and_abandoned_ones_are_not() {
     let abandoned = sealed(15, 3, true, |_| {}).dead.expect("dead letters");
     let name = all[1].footer.name;
     let mut with_leftover = objects(&all);
-    with_leftover.push((path::dead_letters(&name, Offset(17)), abandoned));
+    with_leftover.push((path::dead_letters_named(&name, Offset(17), None), abandoned));
     let report = audit(with_leftover, []);
     assert!(report.clean(), "{:?}", report.faults);
-    assert_eq!(report.leftovers, [path::dead_letters(&name, Offset(17))]);
+    assert_eq!(report.leftovers, [path::dead_letters_named(&name, Offset(17), None)]);
     all[1].dead = None;
     let found = faults(objects(&all));
     assert!(matches!(&found[..], [Fault::DeadLetters { expected: 1, found: 0, .. }]), "{found:?}");

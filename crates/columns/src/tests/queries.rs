@@ -19,7 +19,7 @@ async fn lake() -> (Arc<dyn ObjectStore>, Objects) {
         let rows = decoded(Topic::Interactions, 0, &raw);
         let mut footer = footer(Topic::Interactions, 0, 3, &rows);
         footer.name.partition = Partition(partition);
-        let (batch, letters) = (path::batch(&footer.name), path::dead_letters(&footer.name, footer.last));
+        let (batch, letters) = (path::batch(&footer.name), path::dead_letters(&footer));
         store.put(&batch.as_str().into(), seal(&rows.batch, &footer).expect("sealed").into()).await.expect("put");
         store.put(&letters.as_str().into(), seal_dead_letters(&rows.dead, &footer).expect("sealed").into()).await.expect("put");
         objects.batches.insert((Topic::Interactions, Partition(partition)), vec![batch]);

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use nocturne_wire::{
-    BatchName, NightId, Offset, Partition, Topic,
+    BatchName, NightId, Offset, Partition, Sha256Hex, Topic,
     batch::BatchFooter,
     night::{GateResult, NightEvent, Phase},
     path,
@@ -83,6 +83,7 @@ fn footer(first: u64, last: u64) -> BatchFooter {
         rows: 1,
         dead: 0,
         duplicates: 0,
+        letters: None,
         erased: 0,
     }
 }
@@ -112,10 +113,10 @@ async fn dead_letters_of_an_attempt_that_died_do_not_stop_the_next_one() {
     everywhere(|lake| async move {
         let (short, long) = (footer(0, 4), footer(0, 9));
         for attempt in [&short, &long] {
-            lake.create(&path::dead_letters(&attempt.name, attempt.last), "dead").await.expect("created");
+            lake.create(&path::dead_letters(attempt), "dead").await.expect("created");
         }
         lake.batches().seal(&long, Bytes::from("rows"), Some(Bytes::from("dead"))).await.expect("sealed");
-        assert_eq!(lake.batches().dead_letters(&long.name, long.last).await.expect("read"), "dead");
+        assert_eq!(lake.batches().dead_letters(&long).await.expect("read"), "dead");
     })
     .await;
 }
@@ -168,4 +169,20 @@ async fn a_location_of_another_kind_is_refused() {
         let refused = Lake::open(location).expect_err("refused");
         assert!(matches!(refused, LakeError::Refused { .. }), "{location}: {refused}");
     }
+}
+
+#[tokio::test]
+async fn an_attempt_that_found_other_dead_letters_in_the_same_range_keeps_its_own() {
+    everywhere(|lake| async move {
+        let attempt = |letters: &[u8]| BatchFooter { dead: 1, letters: Some(Sha256Hex::of(letters)), ..footer(0, 9) };
+        let (first, second) = (attempt(b"one"), attempt(b"two"));
+        lake.create(&path::dead_letters(&first), "one").await.expect("created");
+        lake.batches().seal(&second, Bytes::from("rows"), Some(Bytes::from("two"))).await.expect("sealed");
+        assert_eq!(lake.batches().dead_letters(&second).await.expect("read"), "two");
+        let committed = BTreeMap::from([(second.name, path::dead_letters(&second))]);
+        let batches = lake.batches();
+        let removed = batches.remove_abandoned(second.name.topic, second.name.partition, &committed).await.expect("removed");
+        assert_eq!((removed, lake.exists(&path::dead_letters(&second)).await.expect("asked")), (1, true));
+    })
+    .await;
 }

@@ -149,7 +149,7 @@ async fn dead_letters_of_an_attempt_that_died_go_too() {
     let lake = Lake::memory();
     let mut half = avro::encode_interaction(&said(0));
     half.truncate(half.len() / 2);
-    let abandoned = path::dead_letters(&BatchName::new(Topic::Interactions, P0, Offset(0)), Offset(7));
+    let abandoned = path::dead_letters_named(&BatchName::new(Topic::Interactions, P0, Offset(0)), Offset(7), None);
     seal_raw(&lake, Topic::Interactions, P0, 0, &[avro::encode_interaction(&said(1)), half.clone()]).await;
     lake.create(&abandoned, half).await.expect("created");
     rewriter(&lake).erase(&wish("cleo", 5000)).await.expect("erased");
@@ -165,7 +165,8 @@ async fn a_batch_that_cannot_be_read_keeps_no_other_one_from_being_erased() {
     let damaged = BatchName::new(Topic::Interactions, P0, Offset(6));
     lake.create(&path::batch(&damaged), "not a batch").await.expect("created");
     seal_raw(&lake, Topic::Interactions, P0, 9, &[avro::encode_interaction(&said(9)), b"poison".to_vec()]).await;
-    let letters = path::dead_letters(&BatchName::new(Topic::Interactions, P0, Offset(9)), Offset(10));
+    let batch = lake.batches().get(&BatchName::new(Topic::Interactions, P0, Offset(9))).await.expect("read");
+    let letters = path::dead_letters(&nocturne_columns::read_footer(&batch).expect("a footer"));
     let bytes = lake.get(&letters).await.expect("read");
     lake.lose(&letters).await.expect("removed");
     let report = rewriter(&lake).erase(&wish("anna", 5000)).await.expect("erased");

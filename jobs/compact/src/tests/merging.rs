@@ -52,7 +52,9 @@ async fn dead_letters_and_duplicates_are_carried_over() {
     seal_raw(&lake, Topic::Interactions, P0, 5, &[row(2)]).await;
     rewriter(&lake).compact(|_| {}).await.expect("compacted");
     assert_clean(&lake).await;
-    let letters = lake.batches().dead_letters(&merged(0, 4, 1), Offset(4)).await.expect("there");
+    let batch = lake.batches().get(&merged(0, 4, 1)).await.expect("there");
+    let footer = nocturne_columns::read_footer(&batch).expect("a footer");
+    let letters = lake.batches().dead_letters(&footer).await.expect("there");
     let letters = nocturne_columns::read_dead_letters(&letters).expect("letters");
     assert_eq!(
         letters.iter().map(|letter| (letter.offset.0, letter.raw.as_slice())).collect::<Vec<_>>(),

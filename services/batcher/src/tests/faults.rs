@@ -105,7 +105,7 @@ impl Store for Faulty {
         }
         match (self.point, dead) {
             (Point::AfterDeadLetters, Some(dead)) => {
-                self.lake.create(&path::dead_letters(&footer.name, footer.last), dead).await?;
+                self.lake.create(&path::dead_letters(footer), dead).await?;
             }
             (Point::AfterCommit, dead) => Store::seal(self.inner(), footer, parquet, dead).await?,
             (Point::BeforeAnything | Point::AfterDeadLetters, _) => {}

@@ -56,6 +56,7 @@ pub(super) async fn measure() -> anyhow::Result<Figures> {
             rows: decoded.batch.num_rows() as u64,
             dead: decoded.dead.len() as u64,
             duplicates: decoded.duplicates,
+            letters: None,
             erased: 0,
         };
         let parquet = nocturne_columns::seal(&decoded.batch, &footer)?;

@@ -216,6 +216,7 @@ mod tests {
             rows: 0,
             dead: 0,
             duplicates: 0,
+            letters: None,
             erased: 0,
         };
         [(Partition(0), footer)].into()
