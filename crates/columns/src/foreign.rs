@@ -120,7 +120,7 @@ pub fn resolve<'a>(topic: Topic, schemas: &Schemas, records: impl Iterator<Item 
         let raw: Vec<&[u8]> = group.iter().map(|(_, raw)| *raw).collect();
         match translate(topic, schemas, print, &raw) {
             Ok(records) => {
-                resolved.records.extend(group.iter().map(|(offset, _)| *offset).zip(records.into_iter().map(Cow::Owned)))
+                resolved.records.extend(group.iter().map(|(offset, _)| *offset).zip(records.into_iter().map(Cow::Owned)));
             }
             // One of them spoils all: each for itself.
             Err(_) => group.iter().for_each(|(offset, raw)| match translate(topic, schemas, print, &[raw]) {

@@ -268,5 +268,5 @@ fn slices(topic: Topic, object: &Bytes) -> Result<Slices> {
     let reader = parquet_file::reader(WHAT, object, opened, SLICE_ROWS)?;
     debug_assert!(!reader.schema().fields().is_empty(), "a batch has columns");
     let failed = |error| ColumnsError::unreadable(WHAT, "its columns cannot be read", error);
-    Ok(Box::new(reader.map(move |rows| seal::adapt(topic, rows.map_err(failed)?))))
+    Ok(Box::new(reader.map(move |rows| seal::adapt(topic, &rows.map_err(failed)?))))
 }

@@ -66,7 +66,7 @@ pub async fn query(
     let context = engine::context(resources)?;
     let url = ObjectStoreUrl::parse(STORE).map_err(&failed)?;
     context.register_object_store(url.as_ref(), store);
-    register(&context, objects).await.map_err(&failed)?;
+    register(&context, objects).map_err(&failed)?;
     let options = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
     let frame = context.sql_with_options(sql, options.with_allow_statements(false)).await.map_err(&failed)?;
     let columns = frame.schema().fields().iter().map(|field| field.name().clone()).collect();
@@ -85,14 +85,14 @@ pub async fn query(
     Ok(answer)
 }
 
-async fn register(context: &SessionContext, objects: &Objects) -> Result<(), DataFusionError> {
+fn register(context: &SessionContext, objects: &Objects) -> Result<(), DataFusionError> {
     let external = |error: ColumnsError| DataFusionError::External(error.into());
     for topic in Topic::ALL {
         let of_topic = objects.batches.iter().filter(|((of, _), _)| *of == topic);
-        let table = union(context, of_topic, schema::of(topic).map_err(external)?, false)?;
+        let table = union(context, of_topic, &schema::of(topic).map_err(external)?, false)?;
         context.register_table(topic.as_str(), table)?;
     }
-    let table = union(context, objects.dead_letters.iter(), dead_letters::schema(), true)?;
+    let table = union(context, objects.dead_letters.iter(), &dead_letters::schema(), true)?;
     context.register_table("dead_letters", table)?;
     Ok(())
 }
@@ -101,7 +101,7 @@ async fn register(context: &SessionContext, objects: &Objects) -> Result<(), Dat
 fn union<'a>(
     context: &SessionContext,
     partitions: impl Iterator<Item = (&'a (Topic, Partition), &'a Vec<String>)>,
-    schema: SchemaRef,
+    schema: &SchemaRef,
     with_topic: bool,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     // Batches of earlier releases lack columns, which are read as nulls then.

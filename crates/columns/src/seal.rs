@@ -170,8 +170,9 @@ fn seal_with(
     let parquet = file.finish(&[(FOOTER_KEY, footer_json(&footer)?)])?;
     let dead = if dead.is_empty() { None } else { Some(seal_dead_letters(&dead, &footer)?) };
     // Several threads decode for longer than it takes.
-    let decoding = decoding.min(encoding.elapsed());
-    let encode = encoding.elapsed() - decoding;
+    let all = encoding.elapsed();
+    let decoding = decoding.min(all);
+    let encode = all.saturating_sub(decoding);
     Ok(Sealed { footer, parquet, dead, ids, decode: sorted + decoding, encode })
 }
 
@@ -390,11 +391,11 @@ fn read(bytes: &Bytes) -> Result<(BatchFooter, RecordBatch)> {
     if rows.num_rows() as u64 != footer.rows {
         return Err(ColumnsError::damaged(WHAT, format!("its footer says {} rows, it has {}", footer.rows, rows.num_rows())));
     }
-    Ok((footer, adapt(topic, rows)?))
+    Ok((footer, adapt(topic, &rows)?))
 }
 
 /// A file's rows as rows of this release: columns that an earlier release did not write have their defaults, those that only a later one knows are left out.
-pub(crate) fn adapt(topic: Topic, rows: RecordBatch) -> Result<RecordBatch> {
+pub(crate) fn adapt(topic: Topic, rows: &RecordBatch) -> Result<RecordBatch> {
     let schema = schema::of(topic)?;
     let column = |field: &FieldRef| match (rows.column_by_name(field.name()), schema::default(topic, field.name())) {
         (Some(column), _) => Ok(column.clone()),

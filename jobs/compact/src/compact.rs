@@ -78,7 +78,7 @@ impl Rewriter {
             let Some(claim) = self.draft(sequence, RewriteReason::Compaction, &names, last) else { return Ok(()) };
             let replacement = match self.write(&claim, &fetched, &Erased::default()).await {
                 Err(error) if error.is_about_batches() => {
-                    self.skip(&error, done);
+                    skip(&error, done);
                     match first_damaged(&fetched).await? {
                         Some(name) => _ = damaged.insert(name),
                         None => from = last.next(),
@@ -119,18 +119,18 @@ impl Rewriter {
                 Ok(read) if belongs(fetched.last(), &read.footer) && room.takes(&read) => fetched.push(read),
                 Ok(_) => break,
                 Err(error) => {
-                    self.skip(&error, done);
+                    skip(&error, done);
                     break;
                 }
             }
         }
         fetched
     }
+}
 
-    fn skip(&self, error: &CompactError, done: &mut Compacted) {
-        tracing::warn!(error = error as &dyn std::error::Error, "a batch cannot be compacted");
-        done.skipped.push(error.in_a_line());
-    }
+fn skip(error: &CompactError, done: &mut Compacted) {
+    tracing::warn!(error = error as &dyn std::error::Error, "a batch cannot be compacted");
+    done.skipped.push(error.in_a_line());
 }
 
 /// The first batch whose rows cannot be read: fetching looks at footers only.

@@ -81,10 +81,12 @@ impl Rewriter {
         let failed = CompactError::lake("read dead letters");
         match self.lake.batches().dead_letters(footer).await {
             // They go before their batch does: without it they are not missing, but removed.
-            Err(error) if error.is_not_found() => match self.lake.exists(&path::batch(&footer.name)).await.map_err(&failed)? {
-                true => Err(CompactError::Letters { batch: path::batch(&footer.name), letters: path::dead_letters(footer) }),
-                false => Err(failed(error)),
-            },
+            Err(error) if error.is_not_found() => {
+                let batch = path::batch(&footer.name);
+                let is_there = self.lake.exists(&batch).await.map_err(&failed)?;
+                let gone = || CompactError::Letters { batch, letters: path::dead_letters(footer) };
+                Err(if is_there { gone() } else { failed(error) })
+            }
             read => read.map_err(failed),
         }
     }

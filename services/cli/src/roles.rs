@@ -138,9 +138,15 @@ pub(crate) async fn inference(global: &Global, args: &RoleArgs) -> anyhow::Resul
     Ok(Outcome::Done)
 }
 
-/// What a batcher asks of its allocator, which reads it once, at the start of the process: to give memory back at once. Batches come and go by the megabyte, and
-/// what is kept for the next one of the same size was half of a batcher's memory, for a few percent of its speed.
-const ALLOCATOR: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "1"), ("MIMALLOC_ARENA_EAGER_COMMIT", "0")];
+/// What a batcher asks of its allocators, which read it once, at the start of the process: to give memory back at once. Batches come and go by the megabyte, and
+/// what is kept for the next one of the same size was half of a batcher's memory, for a few percent of its speed. The C library's is librdkafka's, whose
+/// threads would have a heap each.
+const ALLOCATOR: [(&str, &str); 4] = [
+    ("MIMALLOC_PURGE_DELAY", "1"),
+    ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_TRIM_THRESHOLD_", "131072"),
+];
 
 /// Starts this program anew, as the same process, with [`ALLOCATOR`] in its environment; whatever is set there already is left alone.
 fn thrifty() {

@@ -1,6 +1,8 @@
 //! The demonstration itself on a small day of one's own: server, day, exam, night under load, swaps, audit and pictures. How much is learned is not judged here:
 //! `nocturne demo` does that on a whole day.
 
+#![allow(clippy::panic, reason = "a test that has failed says with what")]
+
 mod common;
 
 use std::{

@@ -144,7 +144,7 @@ fn columns_that_only_a_later_release_knows_are_left_out() {
     fields.insert(3, std::sync::Arc::new(arrow::datatypes::Field::new("region", arrow::datatypes::DataType::Int32, true)));
     columns.insert(3, std::sync::Arc::new(arrow::array::Int32Array::from(vec![7])));
     let wider = crate::RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), columns).expect("rows");
-    assert_eq!(crate::seal::adapt(Topic::Interactions, wider.clone()).expect("adapted"), rows);
+    assert_eq!(crate::seal::adapt(Topic::Interactions, &wider).expect("adapted"), rows);
     // Writing such a batch again would lose them.
     let sealed = crate::seal_records(range(), &[(Offset(4), V2)], Vec::new(), &[], None, 1).expect("sealed");
     crate::check_columns(&sealed.parquet).expect("all known");

@@ -68,7 +68,7 @@ fn a_batch_without_a_column_that_always_was_there_is_refused() {
     let mut rows = decoded.batch;
     let session = rows.schema().index_of("session").expect("a column");
     rows.remove_column(session);
-    assert!(reason(&crate::seal::adapt(Topic::Interactions, rows).expect_err("refused")).contains("no column `session`"));
+    assert!(reason(&crate::seal::adapt(Topic::Interactions, &rows).expect_err("refused")).contains("no column `session`"));
 }
 
 proptest! {

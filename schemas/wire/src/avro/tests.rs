@@ -156,10 +156,7 @@ proptest! {
 
 #[test]
 fn symbols_of_a_later_release_are_read_as_the_schemas_defaults() {
-    fn named<T: Symbol>(name: &str) -> serde_json::Value
-    where
-        T: serde::Serialize,
-    {
+    fn named<T: Symbol + serde::Serialize>(name: &str) -> serde_json::Value {
         json!({ "name": name, "default": T::UNKNOWN })
     }
     fn enums(schema: &serde_json::Value, found: &mut Vec<serde_json::Value>) {

@@ -35,7 +35,7 @@ pub(super) fn measure(material: &Material) -> anyhow::Result<Pure> {
         records_per_second: (threads * BATCHES_A_THREAD) as f64 * count as f64 / seconds,
         decode_share: decode.as_secs_f64() / all,
         encode_share: plain.as_secs_f64() / all,
-        compress_share: (encode - plain).as_secs_f64() / all,
+        compress_share: encode.saturating_sub(plain).as_secs_f64() / all,
         smaller: records.iter().map(Vec::len).sum::<usize>() as f64 / spent[0].bytes as f64,
     })
 }
