@@ -158,7 +158,7 @@ impl<S: Store> Worker<S> {
         self.lost = true;
         self.read.records = Arc::default();
         self.read.times = None;
-        self.share.set(0);
+        self.share.set(0, 0);
         self.intake.rest();
     }
 
@@ -259,7 +259,7 @@ impl<S: Store> Worker<S> {
         }
         let bytes: u64 = more.iter().map(|record| record.payload.len() as u64).sum();
         Arc::make_mut(&mut self.read.records).extend(more);
-        self.share.set(before.bytes + bytes);
+        self.share.set(before.bytes + bytes, self.read.records.len());
         if self.accumulated().records > before.records {
             self.read.newest_at = self.read.epoch.elapsed();
             if before.records == 0 {
@@ -372,7 +372,7 @@ impl<S: Store> Worker<S> {
         let records = Arc::make_mut(&mut self.read.records);
         records.retain(|record| record.offset >= next);
         let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
-        self.share.set(bytes);
+        self.share.set(bytes, records.len());
         self.read.times = None;
         let read = self.read.records.clone();
         self.read.note_times(&self.writers.known(), &read);
