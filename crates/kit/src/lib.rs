@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod display;
 pub mod memory;
+pub mod processor;
 pub mod retry;
 pub mod shutdown;
 pub mod state_dir;

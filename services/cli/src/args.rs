@@ -16,7 +16,7 @@ Examples:
   nocturne rollback                          serve the generation before this one again
   nocturne lake audit -o json                prove that every record was sealed exactly once
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate rejected the candidate, an audit is not clean or a bound was missed.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate rejected the candidate, an audit or a doctor found\nsomething, a bound was missed, or something is left to a later run; 130 a second Ctrl-C.";
 
 /// Models that learn overnight.
 #[derive(Debug, Parser)]

@@ -163,12 +163,19 @@ fn thrifty() {
     }
 }
 
+/// How long a batcher waits at its start for brokers that are to make topics.
+const TOPICS_WAIT: Duration = Duration::from_secs(30);
+
 /// Seals what Kafka holds.
 pub(crate) async fn batcher(global: &Global, args: &RoleArgs) -> anyhow::Result<Outcome> {
     thrifty();
     let begun = begin(global, args, true)?;
     let Begun { config, state, lake, shutdown } = &begun;
-    transport::make_topics(config).await;
+    // Without its topics a consumer has nothing to join for.
+    tokio::select! {
+        () = shutdown.requested() => return Ok(Outcome::Done),
+        () = transport::make_topics(config, TOPICS_WAIT) => {}
+    }
     let batcher = server::open_batcher(config, transport::join(config)?, lake).await?;
     let parts = Parts { batcher: Some(batcher.handle()), ..Parts::default() };
     let (routes, control) = control::serve(parts, config.control.listen, shutdown.clone()).await?;

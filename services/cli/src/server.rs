@@ -78,7 +78,7 @@ impl Server {
         let inference = nocturne_inference::serve(config.inference, lake.clone(), publisher.clone(), shutdown.clone());
         let inference = inference.await.advise(
             "starting the inference service",
-            "`nocturne generations list` shows what the lake holds; choose another address with --listen if it is taken",
+            "if the address is taken, choose another one, with --listen or `listen` in [inference]; `nocturne generations list` shows what the lake holds",
         )?;
         let parts = control::Parts {
             scheduler: Some(learning.scheduler.clone()),

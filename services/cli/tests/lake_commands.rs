@@ -264,3 +264,18 @@ fn the_same_commands_work_on_a_bucket() {
     assert_eq!(ask(&["sql", "select count(*) n from interactions"])[0]["n"], 45);
     assert_eq!(ask(&["audit"])["clean"], true);
 }
+
+#[test]
+fn nobody_is_forgotten_ahead_and_usage_names_both_ways() {
+    let house = house();
+    let refused = |args: &[&str], why: &str| {
+        let output = run(house.path(), &[&["lake", "erase"], args].concat());
+        assert_eq!(code(&output), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    };
+    refused(&["--subject", "anna", "--until", "2999-01-01"], "in the future");
+    refused(&["--subject", "anna", "--until", "yesterday"], "or a day such as");
+    refused(&[], "--again");
+    let output = run(house.path(), &["lake", "erase", "--subject", "anna", "--until", "2001-01-01"]);
+    assert!(code(&output) == Some(0) && stderr(&output).contains("what is still in the log"), "{}", stderr(&output));
+}

@@ -5,6 +5,8 @@ mod path;
 mod pure;
 mod run;
 
+use std::thread;
+
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
@@ -56,6 +58,9 @@ struct Run {
     megabytes_per_second: f64,
     /// Of what decoding and encoding alone reach.
     of_pure: f64,
+    /// Records for a second that the process keeps a core busy, of what decoding and encoding alone reach for one: what is left of the cores to others, the
+    /// broker above all, does not count against it.
+    of_pure_a_core: Option<f64>,
     /// Of the process, where it is one of its own.
     peak_resident_bytes: Option<u64>,
     batches: u64,
@@ -92,13 +97,15 @@ impl Figures {
         }
         for run in &self.runs {
             let resident = run.peak_resident_bytes.map(|bytes| format!("; peak {:.0} MB resident", bytes as f64 / 1e6));
+            let a_core = run.of_pure_a_core.map(|share| format!(" ({} for the time on cores)", output::percent(share)));
             rows.push([
                 format!("landing from {}, {} B, {} partitions", run.transport, run.record_bytes, run.partitions),
                 format!("{:.0} k records/s", run.records_per_second / 1e3),
                 format!(
-                    "{:.0} MB/s, {} of decode and encode alone; {} records in {} batches; read {:.1} s, decode {:.1} s, encode {:.1} s, put {:.1} s{}",
+                    "{:.0} MB/s, {} of decode and encode alone{}; {} records in {} batches; read {:.1} s, decode {:.1} s, encode {:.1} s, put {:.1} s{}",
                     run.megabytes_per_second,
                     output::percent(run.of_pure),
+                    a_core.unwrap_or_default(),
                     run.records,
                     run.batches,
                     run.read_seconds,
@@ -144,6 +151,10 @@ fn of(transport: &Transport, material: &Material, partitions: u32, records: u64,
         records_per_second,
         megabytes_per_second: records_per_second * material.mean_bytes() as f64 / 1e6,
         of_pure: records_per_second / pure.records_per_second,
+        of_pure_a_core: landed.busy.map(|busy| {
+            let cores = thread::available_parallelism().map_or(1, usize::from) as f64;
+            landed.measured as f64 / busy.as_secs_f64() / (pure.records_per_second / cores)
+        }),
         peak_resident_bytes: landed.peak_resident_bytes,
         batches: landed.batches,
         read_seconds: landed.spent.read.as_secs_f64(),

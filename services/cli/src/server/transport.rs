@@ -1,6 +1,6 @@
 //! How records travel: through the log of this machine, or through a spool and Kafka.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use nocturne_bus::{Group, LocalLog, Publisher, Spool, SpoolStatus, create_topics};
@@ -27,7 +27,7 @@ impl Transport {
     /// need not be there.
     pub(crate) async fn open(state: &Path, config: &Config) -> anyhow::Result<Self> {
         if config.kafka.is_set() {
-            make_topics(config).await;
+            make_topics(config, TOPICS_WAIT).await;
             let (dir, spool, kafka) = (places::spool_dir(state), config.spool.clone(), config.kafka.clone());
             let opening = tokio::task::spawn_blocking(move || Spool::open(&dir, &spool, &kafka));
             let spool = opening.await.context("opening the spool")?.advise("opening the spool", KAFKA_HINT)?;
@@ -92,17 +92,39 @@ pub(crate) fn join(config: &Config) -> anyhow::Result<Group> {
     Group::join(&config.kafka).advise("joining the group of batchers", KAFKA_HINT)
 }
 
-/// Makes missing topics. Brokers that are away now do not stop a start: the spool waits for them, and an operator may make topics, too.
-pub(crate) async fn make_topics(config: &Config) {
+/// How long a server that answers requests waits at its start for brokers that are to make topics: it has a spool.
+const TOPICS_WAIT: Duration = Duration::from_secs(5);
+/// Between two attempts at making topics.
+const TOPICS_AGAIN: Duration = Duration::from_secs(30);
+
+/// Makes missing topics. Brokers that are away now do not stop a start: the spool waits for them, and an operator may make topics, too. It goes on until they are
+/// made, for as long as the process lives.
+pub(crate) async fn make_topics(config: &Config, wait: Duration) {
     if !config.kafka.create.enabled {
         return;
     }
-    match create_topics(&config.kafka).await {
-        Ok(made) if made.is_empty() => {}
-        Ok(made) => tracing::info!(topics = made.join(", "), "topics made"),
-        Err(error) => {
-            tracing::warn!(error = nocturne_kit::telemetry::chain(&error), "topics could not be made; going on without");
+    let kafka = config.kafka.clone();
+    let making = tokio::spawn(async move {
+        loop {
+            match create_topics(&kafka).await {
+                Ok(made) if made.is_empty() => return,
+                Ok(made) => return tracing::info!(topics = made.join(", "), "topics made"),
+                Err(error) => {
+                    let error = nocturne_kit::telemetry::chain(&error);
+                    tracing::warn!(
+                        error,
+                        "topics could not be made, which is tried again; `nocturne doctor kafka` finds out what is wrong"
+                    );
+                }
+            }
+            tokio::time::sleep(TOPICS_AGAIN).await;
         }
+    });
+    if tokio::time::timeout(wait, making).await.is_err() {
+        tracing::warn!(
+            brokers = config.kafka.brokers,
+            "no broker has answered yet; going on, `nocturne doctor kafka` finds out what is wrong"
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use nocturne_bus::{
     Codec, Durability, Group, KafkaSettings, LocalLog, LogSettings, Partitions, PublishError, Publisher, Spool, SpoolSettings,
     create_topics, delete_topics,
 };
-use nocturne_kit::{Shutdown, memory};
+use nocturne_kit::{Shutdown, memory, processor};
 use nocturne_lake::Lake;
 use nocturne_wire::Topic;
 
@@ -42,6 +42,8 @@ pub(super) struct Landed {
     pub(super) batches: u64,
     pub(super) spent: Spent,
     pub(super) peak_resident_bytes: Option<u64>,
+    /// Time that the process kept cores busy meanwhile, where it is one of its own.
+    pub(super) busy: Option<Duration>,
 }
 
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -110,7 +112,7 @@ async fn watch(batcher: Batcher, records: u64) -> anyhow::Result<Landed> {
     let last = status.borrow_and_update().clone();
     shutdown.request();
     running.await??;
-    Ok(Landed { measured: records, seconds, batches: last.batches(), spent: last.spent(), peak_resident_bytes: None })
+    Ok(Landed { measured: records, seconds, batches: last.batches(), spent: last.spent(), peak_resident_bytes: None, busy: None })
 }
 
 async fn from_kafka(folder: &Path, brokers: &str, material: &Material, records: u64, partitions: u32) -> anyhow::Result<Landed> {
@@ -142,7 +144,7 @@ mod child {
 
     use tokio::process::Command;
 
-    use super::{Context, Duration, Instant, KafkaSettings, Landed, PATIENCE, Path, Spent, bail, memory};
+    use super::{Context, Duration, Instant, KafkaSettings, Landed, PATIENCE, Path, Spent, bail, memory, processor};
     use crate::{
         address::{self, url},
         server::Config,
@@ -177,11 +179,13 @@ mod child {
         let asking = http.post(url(address.control, "/admin/flush"));
         let mut asking_for: Option<tokio::task::JoinHandle<_>> = None;
         let mut first: Option<(Instant, u64)> = None;
+        let mut busy_before = None;
         let landed = loop {
             let text = page().await?;
             let (now, rows) = (Instant::now(), sum(&text, "nocturne_batcher_rows_total") as u64);
             if rows > 0 && first.is_none() {
                 first = Some((now, rows));
+                busy_before = processor::busy_of(address.pid);
                 asking_for = asking.try_clone().map(|asking| tokio::spawn(asking.send()));
             }
             if rows >= records {
@@ -199,6 +203,7 @@ mod child {
                     batches: sum(&text, "nocturne_batcher_batches_total") as u64,
                     spent: Spent { read: spent("read"), decode: spent("decode"), encode: spent("encode"), put: spent("put") },
                     peak_resident_bytes: memory::peak_bytes_of(address.pid),
+                    busy: processor::busy_of(address.pid).zip(busy_before).map(|(busy, before)| busy.saturating_sub(before)),
                 };
             }
             if begun.elapsed() > PATIENCE {

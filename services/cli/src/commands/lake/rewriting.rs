@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 use nocturne_columns::Resources;
 use nocturne_compact::{CompactSettings, Compacted, ErasureReport, Retained, Rewriter, Wish};
 use nocturne_kit::display::Bytes;
@@ -39,7 +39,7 @@ Examples:
   nocturne lake erase --again";
 
 const RETAIN: &str = "\
-A batch is removed when its newest record is older. Each partition's newest batch stays, because it says where sealing goes on. What a night has not read yet
+A batch is removed when its newest record is older. Batches that were sealed in the last hour stay, and each partition's newest one, because it says where sealing goes on. What a night has not read yet
 is removed as well.
 
 Examples:
@@ -82,19 +82,19 @@ impl Age {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = ERASE)]
+#[command(after_help = ERASE, group(ArgGroup::new("who").required(true).args(["subject", "again"])))]
 pub(crate) struct EraseArgs {
     /// Who is forgotten
-    #[arg(long, value_name = "ID", required_unless_present = "again", value_parser = |id: &str| SubjectId::parse(id))]
+    #[arg(long, value_name = "ID", value_parser = |id: &str| SubjectId::parse(id))]
     subject: Option<SubjectId>,
     /// The tenant that the subject belongs to; every tenant's subject of that name unless given
     #[arg(long, value_name = "ID", requires = "subject", value_parser = |id: &str| TenantId::parse(id))]
     tenant: Option<TenantId>,
     /// What was said until then is erased; until now unless given
-    #[arg(long, value_name = "TIME", requires = "subject")]
+    #[arg(long, value_name = "TIME", requires = "subject", value_parser = past)]
     until: Option<Timestamp>,
     /// Apply all earlier wishes to what was sealed since
-    #[arg(long, conflicts_with = "subject")]
+    #[arg(long)]
     again: bool,
     #[command(flatten)]
     age: Age,
@@ -111,6 +111,17 @@ pub(crate) struct RetainArgs {
     dry_run: bool,
     #[command(flatten)]
     age: Age,
+}
+
+/// A time, or the beginning of a day; nobody is forgotten ahead.
+fn past(text: &str) -> Result<Timestamp, String> {
+    let day = || Some(text.parse::<civil::Date>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
+    let time = text.parse().ok().or_else(day);
+    let time = time.ok_or("give a time such as 2026-11-01T12:30:00Z, or a day such as 2026-11-01")?;
+    if time > Timestamp::now() {
+        return Err("it is in the future, and what is not said yet cannot be erased".to_owned());
+    }
+    Ok(time)
 }
 
 const HINT: &str = "run it again: what was begun is finished then; `nocturne lake audit` says what is damaged";
@@ -167,6 +178,11 @@ pub(super) async fn erase(global: &Global, lake: &Lake, args: &EraseArgs) -> any
     };
     let report = report.advise(doing, HINT)?;
     output::show(global.format, &report, describe_erasure)?;
+    if args.subject.is_some() {
+        output::tell(
+            "what is still in the log is erased by `nocturne lake erase --again` once it is sealed; `nocturne up` does that daily",
+        );
+    }
     Ok(Outcome::of(report.young == 0 && report.unreadable.is_empty()))
 }
 
