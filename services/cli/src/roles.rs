@@ -143,7 +143,7 @@ pub(crate) async fn inference(global: &Global, args: &RoleArgs) -> anyhow::Resul
 /// megabyte, and what is kept for the next one of the same size was half of a batcher's memory and a third of an inference process's, for a few percent of their
 /// speed. The C library's is librdkafka's, whose threads would have a heap each. A night is no such process: it lives from what is kept.
 const ALLOCATOR: [(&str, &str); 4] = [
-    ("MIMALLOC_PURGE_DELAY", "1"),
+    ("MIMALLOC_PURGE_DELAY", "5"),
     ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
     ("MALLOC_ARENA_MAX", "1"),
     ("MALLOC_TRIM_THRESHOLD_", "131072"),
