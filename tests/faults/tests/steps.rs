@@ -69,13 +69,14 @@ impl House {
     }
 }
 
-/// Has a victim die at each of its steps in a twin of a house; `after` then says what is to be done and to hold. How many steps there were.
-async fn at_each_step(house: &House, args: &[&str], mut after: impl AsyncFnMut(House, &str)) -> u64 {
+/// Has a victim die at each of its steps in a twin of a house; `after` then says what is to be done and to hold. How many steps there were; `None` when this
+/// machine cannot kill at steps.
+async fn at_each_step(house: &House, args: &[&str], mut after: impl AsyncFnMut(House, &str)) -> Option<u64> {
     let steps = match Steps::compile(house.folder.path()) {
         Ok(steps) => steps,
         Err(absent) => {
             println!("SKIPPED: {absent}");
-            return 0;
+            return None;
         }
     };
     for step in 1..MOST_STEPS {
@@ -84,7 +85,7 @@ async fn at_each_step(house: &House, args: &[&str], mut after: impl AsyncFnMut(H
             let lived = twin.start(args, &steps.variables(step, torn)).is_some();
             after(twin, &format!("{} dies at step {step}, torn: {torn}", args[0])).await;
             if lived {
-                return step - 1;
+                return Some(step - 1);
             }
         }
     }
@@ -101,7 +102,7 @@ async fn a_publisher_that_dies_at_any_step_has_published_what_it_acknowledged() 
         twin.check(when).await;
     })
     .await;
-    assert!(steps == 0 || steps > 8, "{steps} steps");
+    assert!(steps.is_none_or(|steps| steps > 8), "{steps:?} steps");
 }
 
 #[tokio::test]
@@ -117,7 +118,7 @@ async fn a_batcher_that_dies_at_any_step_loses_nothing_and_doubles_nothing() {
         twin.check(when).await;
     })
     .await;
-    assert!(steps == 0 || steps > 20, "{steps} steps");
+    assert!(steps.is_none_or(|steps| steps > 20), "{steps:?} steps");
 }
 
 #[tokio::test]
@@ -138,5 +139,5 @@ async fn a_rewriter_that_dies_at_any_step_shows_every_row_once_and_is_finished_b
         twin.check(when).await;
     })
     .await;
-    assert!(steps == 0 || steps > 10, "{steps} steps");
+    assert!(steps.is_none_or(|steps| steps > 10), "{steps:?} steps");
 }
