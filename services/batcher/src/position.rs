@@ -17,7 +17,7 @@ use crate::{BatcherError, encoders::Encoders, prepare, recent::RecentIds, store:
 const LISTINGS: usize = 5;
 
 /// Batches that are read at most for ids that may come twice.
-const MOST_BATCHES: usize = 64;
+const MOST_BATCHES: usize = 256;
 
 /// Where sealing goes on, and the ids that were sealed before.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub(crate) struct Position {
 
 /// Reads a partition's position from the lake and holds the log against it: the two must belong together. The intake then stands there.
 ///
-/// Besides the newest batch, older ones of `most_read` bytes are read for their ids: a process that starts does so for all its partitions at once, and what
-/// was compacted holds long texts and few ids.
+/// Besides the newest batch, older ones are read for their ids, but of those that were written again only `most_read` bytes: a process that starts does so for all
+/// its partitions at once, and what was compacted holds long texts and few ids.
 pub(crate) async fn find<S: Store>(
     store: &S,
     encoders: &Encoders,
@@ -61,10 +61,12 @@ pub(crate) async fn find<S: Store>(
     }
     let mut room = most_read;
     for (age, StoredBatch { name, bytes, .. }) in stored.into_iter().rev().take(MOST_BATCHES).enumerate() {
-        if age > 0 && (recent.is_full() || bytes > room) {
+        if age > 0 && (recent.is_full() || name.rewritten.is_some() && bytes > room) {
             break;
         }
-        room = room.saturating_sub(bytes);
+        if name.rewritten.is_some() {
+            room = room.saturating_sub(bytes);
+        }
         let bytes = match store.find(name).await.map_err(failed)? {
             Some(bytes) => bytes,
             None if age > 0 => continue,

@@ -63,7 +63,7 @@ pub(crate) struct Worker<S> {
     pub(crate) read: Read,
 }
 
-/// Bytes of older batches that all workers together read for their ids when they look for their positions.
+/// Bytes of older batches that were written again which all workers together read for their ids when they look for their positions.
 const MOST_READ: u64 = 64 << 20;
 
 /// What was read and is not sealed.
