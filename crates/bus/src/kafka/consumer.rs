@@ -138,6 +138,8 @@ pub(crate) fn make(settings: &KafkaSettings) -> Result<Consumer, KafkaError> {
         // A full queue empties in milliseconds; by default the next fetch would wait a second.
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "100")
+        // A topic that is made after the group was joined is not to wait for five minutes.
+        .set("topic.metadata.refresh.interval.ms", "10000")
         // Where to read from is in the lake. An offset that is gone is an error, not a reason to skip.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
