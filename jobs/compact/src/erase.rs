@@ -302,8 +302,14 @@ async fn find(topic: Topic, fetched: &Fetched, erased: &Erased) -> Result<Found>
         let (_, keys) = read_keys(&name, &input.parquet)?;
         let letters = input.dead.as_ref().map(read_dead_letters).transpose()?.unwrap_or_default();
         let letters = letters.iter().filter(|letter| erased.takes(letter)).map(|letter| letter.offset).collect();
-        let tombstones = if topic == Topic::Interactions { erased.tombstones(&keys)? } else { Vec::new() };
-        Ok(Found { rows: erased.count(topic, &keys)?, letters, tombstones })
+        let (rows, tombstones) = match topic {
+            Topic::Interactions => {
+                let tombstones = erased.tombstones(&keys)?;
+                (tombstones.len() as u64, tombstones)
+            }
+            Topic::Feedback => (erased.count(topic, &keys)?, Vec::new()),
+        };
+        Ok(Found { rows, letters, tombstones })
     });
     found.await?.map_err(unreadable(name))
 }
