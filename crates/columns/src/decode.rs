@@ -12,6 +12,7 @@ use std::{
 };
 
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow_avro::reader::Decoder;
 use nocturne_wire::{Offset, Topic, avro};
 
 use crate::{ColumnsError, DeadLetter, Result, schema};
@@ -88,7 +89,7 @@ pub fn feedback_from_avro(records: &[(Offset, &[u8])], recent: Option<&dyn Known
 /// Only when the Avro schema itself cannot be turned into columns; never because of a record.
 pub fn decode(topic: Topic, records: &[(Offset, &[u8])], recent: Option<&dyn Known>) -> Result<Decoded> {
     let Sorted { mut valid, mut dead, duplicates } = sort_out(topic, records, recent);
-    let batch = into_columns(topic, &mut valid, &mut dead)?;
+    let batch = Columnar::new(topic, valid.len()).columns(&mut valid, &mut dead)?;
     dead.sort_by_key(|letter| letter.offset);
     Ok(Decoded { batch, dead, duplicates, ids: valid.into_iter().map(|record| record.id).collect() })
 }
@@ -120,16 +121,57 @@ pub(crate) fn sort_out<'a>(topic: Topic, records: &[(Offset, &'a [u8])], recent:
     sorted
 }
 
-/// Columns of checked records; one that the columnar decoder refuses all the same is taken out of them.
-pub(crate) fn into_columns(topic: Topic, valid: &mut Vec<Valid<'_>>, dead: &mut Vec<DeadLetter>) -> Result<RecordBatch> {
-    loop {
-        match columns(topic, valid)? {
-            Ok(batch) => return Ok(batch),
-            Err(Refused { index, reason }) => {
-                let Valid { offset, raw, .. } = valid.remove(index);
-                dead.push(DeadLetter { offset, reason, raw: raw.to_vec() });
+/// Turns checked records into columns, slice after slice.
+pub(crate) struct Columnar {
+    topic: Topic,
+    /// Most rows of a slice.
+    rows: usize,
+    /// Made for the first slice, because making one parses the schema; none after it has failed in the middle of a record.
+    decoder: Option<Decoder>,
+}
+
+impl Columnar {
+    pub(crate) const fn new(topic: Topic, rows: usize) -> Self {
+        Self { topic, rows, decoder: None }
+    }
+
+    /// Columns of up to as many records as it was made for; one that the columnar decoder refuses all the same is taken out of them.
+    pub(crate) fn columns(&mut self, valid: &mut Vec<Valid<'_>>, dead: &mut Vec<DeadLetter>) -> Result<RecordBatch> {
+        loop {
+            match self.attempt(valid)? {
+                Ok(batch) => return Ok(batch),
+                Err(Refused { index, reason }) => {
+                    let Valid { offset, raw, .. } = valid.remove(index);
+                    dead.push(DeadLetter { offset, reason, raw: raw.to_vec() });
+                }
             }
         }
+    }
+
+    fn attempt(&mut self, valid: &[Valid<'_>]) -> Result<Result<RecordBatch, Refused>> {
+        let schema = schema::of(self.topic)?;
+        if valid.is_empty() {
+            return Ok(Ok(RecordBatch::new_empty(schema)));
+        }
+        let mut decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => schema::decoder(self.topic, self.rows)?,
+        };
+        for (index, record) in valid.iter().enumerate() {
+            let refused = match decoder.decode(record.raw) {
+                Ok(read) if read == record.raw.len() => continue,
+                Ok(read) => format!("the columnar decoder stopped after {read} of {} bytes", record.raw.len()),
+                Err(error) => format!("the columnar decoder refused it: {error}"),
+            };
+            return Ok(Err(Refused { index, reason: refused }));
+        }
+        let failed = |source| ColumnsError::Write { what: "decoded rows", source };
+        let rows = decoder.flush().map_err(|error| failed(error.into()))?;
+        let rows = rows.ok_or_else(|| failed("the decoder gave no rows".into()))?;
+        self.decoder = Some(decoder);
+        let offsets: ArrayRef = Arc::new(UInt64Array::from_iter_values(valid.iter().map(|record| record.offset.0)));
+        let columns = std::iter::once(offsets).chain(rows.columns().iter().cloned()).collect();
+        RecordBatch::try_new(schema, columns).map(Ok).map_err(|error| failed(error.into()))
     }
 }
 
@@ -149,26 +191,4 @@ impl Valid<'_> {
 struct Refused {
     index: usize,
     reason: String,
-}
-
-fn columns(topic: Topic, valid: &[Valid<'_>]) -> Result<Result<RecordBatch, Refused>> {
-    let schema = schema::of(topic)?;
-    if valid.is_empty() {
-        return Ok(Ok(RecordBatch::new_empty(schema)));
-    }
-    let mut decoder = schema::decoder(topic, valid.len())?;
-    for (index, record) in valid.iter().enumerate() {
-        let refused = match decoder.decode(record.raw) {
-            Ok(read) if read == record.raw.len() => continue,
-            Ok(read) => format!("the columnar decoder stopped after {read} of {} bytes", record.raw.len()),
-            Err(error) => format!("the columnar decoder refused it: {error}"),
-        };
-        return Ok(Err(Refused { index, reason: refused }));
-    }
-    let failed = |source| ColumnsError::Write { what: "decoded rows", source };
-    let rows = decoder.flush().map_err(|error| failed(error.into()))?;
-    let rows = rows.ok_or_else(|| failed("the decoder gave no rows".into()))?;
-    let offsets: ArrayRef = Arc::new(UInt64Array::from_iter_values(valid.iter().map(|record| record.offset.0)));
-    let columns = std::iter::once(offsets).chain(rows.columns().iter().cloned()).collect();
-    RecordBatch::try_new(schema, columns).map(Ok).map_err(|error| failed(error.into()))
 }

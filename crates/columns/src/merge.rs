@@ -88,7 +88,7 @@ pub async fn merge(
     let (topic, before) = (name.topic, footer.rows + footer.dead);
     let letters = letters(inputs, footer.dead, struck)?;
     let sorted = Sorted::of(topic, inputs, erased, resources).await?;
-    let mut parquet = parquet_file::Writer::new(WHAT, schema::of(topic)?, seal::rewritten_properties(topic, footer.rows))?;
+    let mut parquet = parquet_file::Writer::new(WHAT, schema::of(topic)?, seal::rewritten_properties(topic, footer.rows), 0)?;
     footer.rows = 0;
     let mut rows = sorted.rows;
     let failed = ColumnsError::query(resources.memory_bytes);

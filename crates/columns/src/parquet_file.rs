@@ -42,11 +42,19 @@ pub(crate) fn compression() -> Compression {
     Compression::ZSTD(ZstdLevel::default())
 }
 
+/// Bytes of a page before compression: a core's cache holds it while it is gathered and compressed, and readers skip the more the smaller pages are.
+const PAGE_BYTES: usize = 256 << 10;
+
+/// Rows after which a page's size is looked at.
+const WRITE_ROWS: usize = 128;
+
 /// Settings shared by all objects: zstd, statistics by page so that readers can skip.
 pub(crate) fn properties() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_created_by(concat!("nocturne ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(compression())
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_write_batch_size(WRITE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Page)
 }
 
@@ -57,9 +65,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(what: &'static str, schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
+    /// `bytes` are about as many as the object will have: memory that grows is copied and faulted in several times.
+    pub(crate) fn new(what: &'static str, schema: SchemaRef, properties: WriterProperties, bytes: usize) -> Result<Self> {
         let failed = ColumnsError::write(what);
-        let mut inner = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(&failed)?;
+        let mut inner = ArrowWriter::try_new(Vec::with_capacity(bytes), schema, Some(properties)).map_err(&failed)?;
         let header = [TAG, &[0; DIGEST_BYTES]].concat();
         inner.write_all(&header).map_err(|error| failed(error.into()))?;
         Ok(Self { what, inner })
@@ -161,7 +170,7 @@ pub(crate) fn write(
     properties: WriterProperties,
     metadata: &[(&str, String)],
 ) -> Result<Bytes> {
-    let mut writer = Writer::new(what, batch.schema(), properties)?;
+    let mut writer = Writer::new(what, batch.schema(), properties, 0)?;
     writer.write(batch)?;
     writer.finish(metadata)
 }

@@ -33,7 +33,7 @@ use parquet::{
 use crate::{
     ColumnsError, DeadLetter, IdHash, RecordBatch, Result,
     dead_letters::{letters_digest, seal_dead_letters},
-    decode::{Known, Sorted, Valid, into_columns, sort_out},
+    decode::{Columnar, Known, Sorted, Valid, sort_out},
     merge, parquet_file,
     rows::{self, Columns, id_hashes},
     schema::{self, OFFSET},
@@ -89,9 +89,10 @@ pub struct Sealed {
     pub encode: Duration,
 }
 
-/// Rows and bytes that are in columns at once: enough for a page, and few enough that a batch takes little more memory than its records.
+/// Rows and bytes that are in columns at once: few enough that a core's cache holds them from decoding to encoding, and that a batch takes little more
+/// memory than its records.
 const SLICE_ROWS: usize = 4096;
-const SLICE_BYTES: usize = 1 << 20;
+const SLICE_BYTES: usize = 256 << 10;
 
 /// Fewest bytes of records that are worth a thread of their own.
 const PIECE_BYTES: usize = 2 << 20;
@@ -134,10 +135,12 @@ fn seal_with(
     let begun = Instant::now();
     let Sorted { valid, mut dead, duplicates } = sort_out(topic, records, recent);
     let sorted = begun.elapsed();
+    // Texts become half as long at least; memory that is not needed in the end is never touched.
+    let bytes = valid.iter().map(Valid::bytes).sum::<usize>() / 2;
     let pieces = pieces(valid, threads);
     let largest = pieces.iter().map(VecDeque::len).max().unwrap_or_default();
     let properties = properties(topic, largest as u64).into_builder().set_compression(compression).build();
-    let mut file = parquet_file::Writer::new(WHAT, schema::of(topic)?, properties)?.into_groups()?;
+    let mut file = parquet_file::Writer::new(WHAT, schema::of(topic)?, properties, bytes)?.into_groups()?;
     let (mut ids, mut decoding) = (Vec::with_capacity(records.len()), Duration::ZERO);
     let encoding = Instant::now();
     for piece in encode(topic, &file, pieces)? {
@@ -218,10 +221,11 @@ fn encode(topic: Topic, file: &parquet_file::Groups, pieces: Vec<VecDeque<Valid<
 fn encode_piece(topic: Topic, group: parquet_file::Group, mut records: VecDeque<Valid<'_>>) -> Result<Piece> {
     let ids = Vec::with_capacity(records.len());
     let mut piece = Piece { group, ids, dead: Vec::new(), decode: Duration::ZERO };
+    let mut columnar = Columnar::new(topic, SLICE_ROWS);
     while !records.is_empty() {
         let sliced = Instant::now();
         let mut slice = take_slice(&mut records);
-        let rows = into_columns(topic, &mut slice, &mut piece.dead)?;
+        let rows = columnar.columns(&mut slice, &mut piece.dead)?;
         piece.decode += sliced.elapsed();
         piece.ids.extend(slice.iter().map(|record| record.id));
         piece.group.write(&rows)?;

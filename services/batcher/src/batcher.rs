@@ -1,10 +1,6 @@
 //! The batcher: a worker for each partition that the group gives this process.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use nocturne_bus::{Change, Group, Intake, Revoked};
@@ -18,7 +14,7 @@ use tokio::{
 
 use crate::{
     BatcherError, BatcherHandle, BatcherSettings, BatcherStatus, PartitionStatus,
-    budget::Share,
+    budget::Budget,
     encoders::Encoders,
     handle::{Desks, FLUSH_CAPACITY},
     recent::RecentIds,
@@ -74,7 +70,7 @@ pub(crate) struct Workers<S> {
     group: Group,
     store: S,
     writer: String,
-    buffered: Arc<AtomicU64>,
+    budget: Arc<Budget>,
     encoders: Encoders,
     schemas: FoundSchemas,
     writers: Writers,
@@ -96,11 +92,11 @@ impl<S: Store> Workers<S> {
         let at_once = if group.is_local() { group.next().await.map_err(BatcherError::Group)? } else { None };
         let writers = Writers::new(group.registry());
         let mut workers = Self {
+            budget: Budget::new(settings.buffered_bytes),
             settings: Arc::new(settings),
             group,
             store,
             writer: writer.to_owned(),
-            buffered: Arc::default(),
             encoders: Encoders::start().map_err(BatcherError::Threads)?,
             schemas: FoundSchemas::default(),
             writers,
@@ -138,7 +134,7 @@ impl<S: Store> Workers<S> {
             topic_id: String::new(),
             lost: true,
             recent: Arc::new(RecentIds::new(0)),
-            share: Share::new(self.buffered.clone(), self.settings.buffered_bytes),
+            share: self.budget.share(),
             contact: Timestamp::UNIX_EPOCH,
             encoders: self.encoders.clone(),
             schemas: self.schemas.clone(),

@@ -46,7 +46,7 @@ impl SealSettings {
 pub struct BatcherSettings {
     /// When a batch is sealed.
     pub seal: SealSettings,
-    /// Most bytes of records that wait to be sealed, over all partitions; beyond it batches are sealed early.
+    /// Most bytes of records that wait to be sealed or are being sealed, over all partitions. When three fifths of it wait, the largest batch is sealed early.
     pub buffered_bytes: u64,
     /// Ids that all partitions of the process together remember, in equal parts, to recognize a record that was sent twice. A replay that comes
     /// after so many other records of its partition is not recognized. A publisher that dies sends again what it had sent in its last second and
@@ -56,6 +56,6 @@ pub struct BatcherSettings {
 
 impl Default for BatcherSettings {
     fn default() -> Self {
-        Self { seal: SealSettings::default(), buffered_bytes: 20 << 20, recent_ids: 400_000 }
+        Self { seal: SealSettings::default(), buffered_bytes: 16 << 20, recent_ids: 400_000 }
     }
 }

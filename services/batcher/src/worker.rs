@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent,
-    budget::Share,
+    budget::{Room, Share},
     decide,
     encoders::Encoders,
     framed::{self, Names},
@@ -174,12 +174,15 @@ impl<S: Store> Worker<S> {
         // A flush seals when everything that it asks for was read: sealing earlier would only make more batches.
         let next = self.intake.next();
         let flush = self.read.pending.iter().any(|flush| flush.upto.is_some_and(|upto| upto <= next));
-        let now = Now { time, flush, over_budget: self.share.must_give() };
-        match decide(&self.accumulated(), &now, &self.settings.seal) {
-            Decision::Seal(reason) => self.seal(reason).await,
-            Decision::WaitUntil(end) => self.fill(end.saturating_sub(time), shutdown).await,
-            Decision::WaitForRecord => self.fill(LONG, shutdown).await,
-        }
+        let room = self.share.room();
+        let now = Now { time, flush, over_budget: room == Room::Seal };
+        let wait = match decide(&self.accumulated(), &now, &self.settings.seal) {
+            Decision::Seal(reason) => return self.seal(reason).await,
+            Decision::WaitUntil(end) => end.saturating_sub(time),
+            Decision::WaitForRecord => LONG,
+        };
+        let readable = self.wait(wait, room != Room::None, shutdown).await;
+        if readable { self.fill().await } else { Ok(()) }
     }
 
     /// Looks again for where sealing goes on.
@@ -231,14 +234,30 @@ impl<S: Store> Worker<S> {
         Ok(())
     }
 
-    /// Waits for records, a flush or the end of the time, then reads what is there.
-    async fn fill(&mut self, wait: Duration, shutdown: &Shutdown) -> Result<(), BatcherError> {
+    /// Waits for records when there is room for them, for a flush, for another room or for the end of the time. Whether there may be records to read.
+    async fn wait(&mut self, wait: Duration, room: bool, shutdown: &Shutdown) -> bool {
+        let records = async {
+            if room {
+                self.intake.wait(wait).await
+            } else {
+                tokio::time::sleep(wait).await;
+                false
+            }
+        };
         tokio::select! {
             biased;
-            () = shutdown.requested() => return Ok(()),
-            Some(flush) = self.flushes.recv() => self.read.pending.push(flush),
-            _ = self.intake.wait(wait) => {}
+            () = shutdown.requested() => false,
+            Some(flush) = self.flushes.recv() => {
+                self.read.pending.push(flush);
+                room
+            }
+            () = self.share.news() => false,
+            news = records => news,
         }
+    }
+
+    /// Reads what is there.
+    async fn fill(&mut self) -> Result<(), BatcherError> {
         let before = self.accumulated();
         let room_records = self.settings.seal.records.saturating_sub(before.records);
         let room_bytes = self.settings.seal.bytes.saturating_sub(before.bytes);
@@ -279,6 +298,13 @@ impl<S: Store> Worker<S> {
 
     /// Seals what was read; whoever was first, the worker then stands after the batch of that name.
     async fn seal(&mut self, reason: Reason) -> Result<(), BatcherError> {
+        self.share.set_sealing(true);
+        let sealed = self.try_seal(reason).await;
+        self.share.set_sealing(false);
+        sealed
+    }
+
+    async fn try_seal(&mut self, reason: Reason) -> Result<(), BatcherError> {
         let (topic, partition) = (self.topic, self.partition);
         let name = BatchName::new(topic, partition, self.next);
         let end = self.intake.next();
