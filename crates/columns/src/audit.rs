@@ -287,13 +287,11 @@ fn check_rows(footer: &BatchFooter, rows: &RecordBatch) -> Result<StringArray, S
     let columns = Columns::of("batch", rows);
     let text = |error: ColumnsError| chain(&error);
     let mut offsets = columns.get::<UInt64Array>(OFFSET).map_err(text)?.values().to_vec();
-    if footer.name.rewritten.is_some() {
-        // A batch that was written anew is in another order.
-        offsets.sort_unstable();
-    }
+    // Rows are sorted by whose they are.
+    offsets.sort_unstable();
     let inside = offsets.iter().all(|offset| (first..=last).contains(&Offset(*offset)));
     if !inside || !offsets.is_sorted_by(|a, b| a < b) {
-        return Err("its rows' offsets do not grow within its range".to_owned());
+        return Err("its rows' offsets are not within its range, or one is there twice".to_owned());
     }
     if footer.name.rewritten.is_some_and(|rewritten| rewritten.last != last) {
         return Err(format!("its name says that it ends elsewhere than at {last}"));

@@ -13,7 +13,10 @@ use std::{
 
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow_avro::reader::Decoder;
-use nocturne_wire::{Offset, Topic, avro};
+use nocturne_wire::{
+    Offset, Topic,
+    avro::{self, Place},
+};
 
 use crate::{ColumnsError, DeadLetter, Result, schema};
 
@@ -106,12 +109,12 @@ pub(crate) fn sort_out<'a>(topic: Topic, records: &[(Offset, &'a [u8])], recent:
     let mut sorted = Sorted { valid: Vec::with_capacity(records.len()), dead: Vec::new(), duplicates: 0 };
     let mut seen = HashSet::with_capacity(records.len());
     for &(offset, raw) in records {
-        match avro::check(topic, raw).map(|checked| IdHash::of(checked.id)) {
+        match avro::check(topic, raw).map(|checked| (IdHash::of(checked.id), checked.place)) {
             Err(error) => sorted.dead.push(DeadLetter { offset, reason: error.to_string(), raw: raw.to_vec() }),
-            Ok(id) if recent.is_some_and(|recent| recent.knows(&id)) => sorted.duplicates += 1,
-            Ok(id) => {
+            Ok((id, _)) if recent.is_some_and(|recent| recent.knows(&id)) => sorted.duplicates += 1,
+            Ok((id, place)) => {
                 if seen.insert(id) {
-                    sorted.valid.push(Valid { offset, raw, id });
+                    sorted.valid.push(Valid { offset, raw, id, place });
                 } else {
                     sorted.duplicates += 1;
                 }
@@ -177,9 +180,15 @@ impl Columnar {
 
 /// A record that was checked.
 pub(crate) struct Valid<'a> {
-    offset: Offset,
+    pub(crate) offset: Offset,
     raw: &'a [u8],
     pub(crate) id: IdHash,
+    place: Place<'a>,
+}
+
+/// Puts records into the order of [`crate::merge::order`].
+pub(crate) fn put_in_order(records: &mut [Valid<'_>]) {
+    records.sort_unstable_by(|a, b| (a.place, a.offset).cmp(&(b.place, b.offset)));
 }
 
 impl Valid<'_> {

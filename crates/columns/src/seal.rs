@@ -33,7 +33,7 @@ use parquet::{
 use crate::{
     ColumnsError, DeadLetter, IdHash, RecordBatch, Result,
     dead_letters::{letters_digest, seal_dead_letters},
-    decode::{Columnar, Known, Sorted, Valid, sort_out},
+    decode::{Columnar, Known, Sorted, Valid, put_in_order, sort_out},
     merge, parquet_file,
     rows::{self, Columns, id_hashes},
     schema::{self, OFFSET},
@@ -81,10 +81,12 @@ pub struct Sealed {
     pub parquet: Bytes,
     /// The object of its dead letters, when it has any.
     pub dead: Option<Bytes>,
-    /// Ids of its rows, in their order: to be remembered as recent.
+    /// Ids of its rows, in the order of offsets: to be remembered as recent.
     pub ids: Vec<IdHash>,
     /// Time that went into checking records and turning them into columns.
     pub decode: Duration,
+    /// Time that went into sorting records.
+    pub sort: Duration,
     /// Time that went into writing columns.
     pub encode: Duration,
 }
@@ -97,7 +99,8 @@ const SLICE_BYTES: usize = 256 << 10;
 /// Fewest bytes of records that are worth a thread of their own.
 const PIECE_BYTES: usize = 2 << 20;
 
-/// Seals records of a range: decodes and encodes them slice by slice, on up to `threads` threads, each a row group. `lost` are letters for offsets that have
+/// Seals records of a range: sorts them by whose they are, then decodes and encodes them slice by slice, on up to `threads` threads, each a row group. Each
+/// request of a conversation carries what was said before, and compresses to little behind the one before it. `lost` are letters for offsets that have
 /// no record. Letters keep their record as it is among those `as_they_came`, in the order of offsets, when it is there: `records` may have been
 /// translated on their way.
 ///
@@ -133,13 +136,16 @@ fn seal_with(
 ) -> Result<Sealed> {
     let topic = range.name.topic;
     let begun = Instant::now();
-    let Sorted { valid, mut dead, duplicates } = sort_out(topic, records, recent);
-    let sorted = begun.elapsed();
+    let Sorted { mut valid, mut dead, duplicates } = sort_out(topic, records, recent);
+    let checked = begun.elapsed();
+    put_in_order(&mut valid);
+    let sort = begun.elapsed().saturating_sub(checked);
     // Texts become half as long at least; memory that is not needed in the end is never touched.
     let bytes = valid.iter().map(Valid::bytes).sum::<usize>() / 2;
     let pieces = pieces(valid, threads);
     let largest = pieces.iter().map(VecDeque::len).max().unwrap_or_default();
-    let properties = properties(topic, largest as u64).into_builder().set_compression(compression).build();
+    let properties =
+        sorted_properties(topic, largest as u64, merge::order(topic)).into_builder().set_compression(compression).build();
     let mut file = parquet_file::Writer::new(WHAT, schema::of(topic)?, properties, bytes)?.into_groups()?;
     let (mut ids, mut decoding) = (Vec::with_capacity(records.len()), Duration::ZERO);
     let encoding = Instant::now();
@@ -176,7 +182,9 @@ fn seal_with(
     let all = encoding.elapsed();
     let decoding = decoding.min(all);
     let encode = all.saturating_sub(decoding);
-    Ok(Sealed { footer, parquet, dead, ids, decode: sorted + decoding, encode })
+    ids.sort_unstable_by_key(|(offset, _)| *offset);
+    let ids = ids.into_iter().map(|(_, id)| id).collect();
+    Ok(Sealed { footer, parquet, dead, ids, decode: checked + decoding, sort, encode })
 }
 
 /// Records in runs of about the same bytes, one a thread; fewer where there is too little for a thread.
@@ -197,7 +205,7 @@ fn pieces(valid: Vec<Valid<'_>>, threads: usize) -> Vec<VecDeque<Valid<'_>>> {
 /// A row group's worth of records, encoded.
 struct Piece {
     group: parquet_file::Group,
-    ids: Vec<IdHash>,
+    ids: Vec<(Offset, IdHash)>,
     dead: Vec<DeadLetter>,
     decode: Duration,
 }
@@ -227,7 +235,7 @@ fn encode_piece(topic: Topic, group: parquet_file::Group, mut records: VecDeque<
         let mut slice = take_slice(&mut records);
         let rows = columnar.columns(&mut slice, &mut piece.dead)?;
         piece.decode += sliced.elapsed();
-        piece.ids.extend(slice.iter().map(|record| record.id));
+        piece.ids.extend(slice.iter().map(|record| (record.offset, record.id)));
         piece.group.write(&rows)?;
     }
     Ok(piece)
@@ -248,7 +256,7 @@ pub(crate) fn footer_json(footer: &BatchFooter) -> Result<String> {
     serde_json::to_string(footer).map_err(|error| ColumnsError::Write { what: "batch footer", source: error.into() })
 }
 
-/// Rows as they were sealed are in the order of offsets, the first column.
+/// Rows that were decoded elsewhere are in the order of offsets.
 fn properties(topic: Topic, rows: u64) -> WriterProperties {
     sorted_properties(topic, rows, &[OFFSET])
 }
@@ -334,11 +342,7 @@ pub fn open_ids(name: &BatchName, bytes: &Bytes) -> Result<(BatchFooter, Vec<IdH
     let opened = parquet_file::open(WHAT, bytes)?;
     let footer = footer_of(WHAT, &opened)?;
     named(name, &footer)?;
-    if name.rewritten.is_none() {
-        let ids = id_hashes(&parquet_file::columns(WHAT, bytes, opened, &["id"])?)?;
-        return Ok((footer, ids));
-    }
-    // Such a batch is sorted by whose its rows are.
+    // Rows are sorted by whose they are.
     let rows = parquet_file::columns(WHAT, bytes, opened, &[OFFSET, "id"])?;
     let offsets = Columns::of(WHAT, &rows).get::<UInt64Array>(OFFSET)?;
     let mut ids: Vec<(u64, IdHash)> = offsets.values().iter().copied().zip(id_hashes(&rows)?).collect();
@@ -375,10 +379,7 @@ pub fn times(bytes: &Bytes) -> Result<Option<(Timestamp, Timestamp)>> {
 /// # Errors
 /// As [`open_batch`].
 pub fn rows_between(name: &BatchName, bytes: &Bytes, first: Offset, last: Offset) -> Result<RecordBatch> {
-    let (footer, rows) = open_batch(name, bytes)?;
-    if name.rewritten.is_none() && first <= name.first && footer.last <= last {
-        return Ok(rows);
-    }
+    let (_, rows) = open_batch(name, bytes)?;
     let failed = ColumnsError::build("rows of a range");
     let offsets = Columns::of(WHAT, &rows).get::<UInt64Array>(OFFSET)?;
     let mut wanted: Vec<u32> =

@@ -14,7 +14,7 @@ mod interaction;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Checked, check, peek_time, peek_time_of};
+pub use check::{Checked, Place, check, peek_time, peek_time_of};
 pub use feedback::{decode_feedback, encode_feedback};
 pub use framed::{framed, open_framed};
 pub use interaction::{decode_interaction, encode_interaction};

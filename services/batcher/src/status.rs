@@ -36,6 +36,8 @@ pub struct Spent {
     pub read: Duration,
     /// Checking records and turning them into columns.
     pub decode: Duration,
+    /// Sorting records.
+    pub sort: Duration,
     /// Writing columns as Parquet, compressed and hashed.
     pub encode: Duration,
     /// Creating objects in the lake.
@@ -46,6 +48,7 @@ impl std::ops::AddAssign for Spent {
     fn add_assign(&mut self, more: Self) {
         self.read += more.read;
         self.decode += more.decode;
+        self.sort += more.sort;
         self.encode += more.encode;
         self.put += more.put;
     }

@@ -318,7 +318,7 @@ impl<S: Store> Worker<S> {
             self.lost = true;
             return Err(position::recreated(&self.intake, &self.topic_id, &topic_id));
         }
-        let Sealed { footer, parquet, dead, ids, decode, encode } = prepared;
+        let Sealed { footer, parquet, dead, ids, decode, sort, encode } = prepared;
         let bytes = parquet.len() as u64;
         let begun = Instant::now();
         match self.store.seal(&footer, parquet, dead).await {
@@ -333,7 +333,7 @@ impl<S: Store> Worker<S> {
             %topic, %partition, first = %name.first, last = %footer.last, rows = footer.rows, dead = footer.dead,
             duplicates = footer.duplicates, bytes, reason = reason.as_str(), "batch sealed"
         );
-        let spent = Spent { read: std::mem::take(&mut self.read.took), decode, encode, put: begun.elapsed() };
+        let spent = Spent { read: std::mem::take(&mut self.read.took), decode, sort, encode, put: begun.elapsed() };
         let record_bytes = self.share.used();
         let most = self.recent_ids();
         Arc::make_mut(&mut self.recent).extend(ids, most);

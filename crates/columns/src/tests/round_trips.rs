@@ -175,3 +175,23 @@ fn a_batch_that_several_threads_seal_is_the_same_as_one_that_one_seals() {
         assert_eq!(letters(several.dead.as_ref()), letters(one.dead.as_ref()));
     }
 }
+
+#[test]
+fn rows_are_sealed_by_whose_they_are_and_read_by_when_they_came() {
+    let records: Vec<_> = (0..40).map(|n| said(["carl", "anna", "ben"][n as usize % 3], 40 - n, "Hello.")).collect();
+    let raw = encoded(&records);
+    let raw: Vec<_> = (7..).map(Offset).zip(raw.iter().map(Vec::as_slice)).collect();
+    let name = BatchName::new(Topic::Interactions, Partition(0), Offset(7));
+    let range = crate::Range { name, last: Offset(46), begin: Offset(0), topic_id: "topic-a".to_owned(), writer: "w".to_owned() };
+    let sealed = crate::seal_records(range, &raw, Vec::new(), &[], None, 2).expect("sealed");
+    let ids: Vec<_> = records.iter().map(|record| IdHash::of(record.id.as_str())).collect();
+    assert_eq!((&sealed.ids, &crate::open_ids(&name, &sealed.parquet).expect("read").1), (&ids, &ids));
+
+    let rows = interactions(&read_batch(&sealed.parquet).expect("read")).expect("interactions");
+    assert!(rows.is_sorted_by_key(|row| (row.subject.clone(), row.turn)) && rows.len() == 40);
+    let between = |first, last| {
+        let rows = crate::rows_between(&name, &sealed.parquet, Offset(first), Offset(last)).expect("read");
+        interactions(&rows).expect("interactions")
+    };
+    assert_eq!((between(0, 100), between(10, 19)), (records.clone(), records[3..13].to_vec()));
+}

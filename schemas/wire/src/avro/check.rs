@@ -18,6 +18,21 @@ pub struct Checked<'a> {
     pub id: &'a str,
     /// Its time, microseconds since 1970 in UTC.
     pub time_micros: i64,
+    /// Where it belongs.
+    pub place: Place<'a>,
+}
+
+/// Where a record belongs among others: records of one conversation follow each other in the order of its turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place<'a> {
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// Who spoke.
+    pub subject: &'a str,
+    /// Its session; of feedback, the interaction.
+    pub session: &'a str,
+    /// Its turn; of feedback, 0.
+    pub turn: u32,
 }
 
 /// Checks that the bytes are exactly one valid record of a topic, as [`super::decode_interaction`] and [`super::decode_feedback`] do, and
@@ -63,10 +78,10 @@ fn text_id<'a>(
 fn interaction<'a>(from: &mut Reader<'a>) -> Result<Checked<'a>, DecodeError> {
     let id = text_id(from, "id", id::InteractionId::check)?;
     let time_micros = time(from)?.as_microsecond();
-    text_id(from, "tenant", id::TenantId::check)?;
-    text_id(from, "subject", id::SubjectId::check)?;
-    text_id(from, "session", id::SessionId::check)?;
-    from.count::<u32>("turn")?;
+    let tenant = text_id(from, "tenant", id::TenantId::check)?;
+    let subject = text_id(from, "subject", id::SubjectId::check)?;
+    let session = text_id(from, "session", id::SessionId::check)?;
+    let turn = from.count::<u32>("turn")?;
     from.text("model")?;
     from.count::<u64>("generation")?;
     from.array("messages", |from| {
@@ -87,17 +102,17 @@ fn interaction<'a>(from: &mut Reader<'a>) -> Result<Checked<'a>, DecodeError> {
     symbol(from, "origin", &ORIGINS)?;
     from.boolean("truncated")?;
     from.text("channel")?;
-    Ok(Checked { id, time_micros })
+    Ok(Checked { id, time_micros, place: Place { tenant, subject, session, turn } })
 }
 
 fn feedback<'a>(from: &mut Reader<'a>) -> Result<Checked<'a>, DecodeError> {
     let id = text_id(from, "id", id::InteractionId::check)?;
     let time_micros = time(from)?.as_microsecond();
-    text_id(from, "tenant", id::TenantId::check)?;
-    text_id(from, "subject", id::SubjectId::check)?;
-    text_id(from, "interaction", id::InteractionId::check)?;
+    let tenant = text_id(from, "tenant", id::TenantId::check)?;
+    let subject = text_id(from, "subject", id::SubjectId::check)?;
+    let session = text_id(from, "interaction", id::InteractionId::check)?;
     let score = from.float("score")?;
     super::feedback::correction(from)?;
     super::feedback::in_range(score)?;
-    Ok(Checked { id, time_micros })
+    Ok(Checked { id, time_micros, place: Place { tenant, subject, session, turn: 0 } })
 }

@@ -144,12 +144,30 @@ proptest! {
         let mut bytes = GOLDEN_INTERACTION.to_vec();
         bytes[at.index(GOLDEN_INTERACTION.len())] ^= with;
         let decoded = decode_interaction(&bytes);
-        let decoded = decoded.as_ref().map(|record| Checked { id: record.id.as_str(), time_micros: record.time.as_microsecond() });
+        let decoded = decoded.as_ref().map(|record| Checked {
+            id: record.id.as_str(),
+            time_micros: record.time.as_microsecond(),
+            place: Place {
+                tenant: record.tenant.as_str(),
+                subject: record.subject.as_str(),
+                session: record.session.as_str(),
+                turn: record.turn,
+            },
+        });
         prop_assert_eq!(check(Topic::Interactions, &bytes), decoded.map_err(Clone::clone));
         let mut bytes = GOLDEN_FEEDBACK.to_vec();
         bytes[at.index(GOLDEN_FEEDBACK.len())] ^= with;
         let decoded = decode_feedback(&bytes);
-        let decoded = decoded.as_ref().map(|record| Checked { id: record.id.as_str(), time_micros: record.time.as_microsecond() });
+        let decoded = decoded.as_ref().map(|record| Checked {
+            id: record.id.as_str(),
+            time_micros: record.time.as_microsecond(),
+            place: Place {
+                tenant: record.tenant.as_str(),
+                subject: record.subject.as_str(),
+                session: record.interaction.as_str(),
+                turn: 0,
+            },
+        });
         prop_assert_eq!(check(Topic::Feedback, &bytes), decoded.map_err(Clone::clone));
     }
 }

@@ -30,6 +30,9 @@ pub(crate) struct LandingArgs {
     /// Bytes a record
     #[arg(long, value_name = "BYTES", default_values_t = [142, 1024, 8192], value_delimiter = ',', help_heading = "Landing")]
     sizes: Vec<usize>,
+    /// Turns a conversation has; each request carries the ones before it
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Landing")]
+    turns: u64,
     /// Partitions of the topic
     #[arg(long, value_name = "N", default_values_t = [1, 8, 32], value_delimiter = ',', help_heading = "Landing")]
     partitions: Vec<u32>,
@@ -42,6 +45,7 @@ struct Pure {
     records_per_second: f64,
     /// Shares of one core's time.
     decode_share: f64,
+    sort_share: f64,
     encode_share: f64,
     compress_share: f64,
     smaller: f64,
@@ -67,7 +71,10 @@ struct Run {
     /// Seconds of work by stage, over all threads; the rest is waiting.
     read_seconds: f64,
     decode_seconds: f64,
+    sort_seconds: f64,
     encode_seconds: f64,
+    /// Of encoding, by the share that it has alone.
+    compress_seconds: f64,
     put_seconds: f64,
 }
 
@@ -87,8 +94,9 @@ impl Figures {
                 format!("decode and encode alone, {} B", pure.record_bytes),
                 format!("{:.0} k records/s", pure.records_per_second / 1e3),
                 format!(
-                    "decode {}, encode {}, compress {} of the time; nothing is sorted; {:.1} times smaller",
+                    "decode {}, sort {}, encode {}, compress {} of the time; {:.1} times smaller",
                     output::percent(pure.decode_share),
+                    output::percent(pure.sort_share),
                     output::percent(pure.encode_share),
                     output::percent(pure.compress_share),
                     pure.smaller
@@ -102,7 +110,7 @@ impl Figures {
                 format!("landing from {}, {} B, {} partitions", run.transport, run.record_bytes, run.partitions),
                 format!("{:.0} k records/s", run.records_per_second / 1e3),
                 format!(
-                    "{:.0} MB/s, {} of decode and encode alone{}; {} records in {} batches; read {:.1} s, decode {:.1} s, encode {:.1} s, put {:.1} s{}",
+                    "{:.0} MB/s, {} of decode and encode alone{}; {} records in {} batches; read {:.1} s, decode {:.1} s, sort {:.1} s, encode {:.1} s and compress {:.1} s, put {:.1} s{}",
                     run.megabytes_per_second,
                     output::percent(run.of_pure),
                     a_core.unwrap_or_default(),
@@ -110,7 +118,9 @@ impl Figures {
                     run.batches,
                     run.read_seconds,
                     run.decode_seconds,
+                    run.sort_seconds,
                     run.encode_seconds,
+                    run.compress_seconds,
                     run.put_seconds,
                     resident.unwrap_or_default()
                 ),
@@ -124,7 +134,7 @@ impl Figures {
 pub(super) async fn measure(args: &LandingArgs) -> anyhow::Result<Figures> {
     let mut figures = Figures { pure: Vec::new(), runs: Vec::new(), request_path: path::measure(args.kafka.as_deref()).await? };
     for &size in &args.sizes {
-        let material = Material::of(size)?;
+        let material = Material::of(size, args.turns)?;
         let measured = material.clone();
         let pure = tokio::task::spawn_blocking(move || pure::measure(&measured)).await.context("measuring")??;
         for &partitions in &args.partitions {
@@ -143,6 +153,8 @@ pub(super) async fn measure(args: &LandingArgs) -> anyhow::Result<Figures> {
 
 fn of(transport: &Transport, material: &Material, partitions: u32, records: u64, landed: &Landed, pure: &Pure) -> Run {
     let records_per_second = landed.measured as f64 / landed.seconds;
+    let compress = pure.compress_share / (pure.encode_share + pure.compress_share);
+    let encode = landed.spent.encode.as_secs_f64();
     Run {
         transport: transport.name(),
         record_bytes: material.mean_bytes(),
@@ -159,7 +171,9 @@ fn of(transport: &Transport, material: &Material, partitions: u32, records: u64,
         batches: landed.batches,
         read_seconds: landed.spent.read.as_secs_f64(),
         decode_seconds: landed.spent.decode.as_secs_f64(),
-        encode_seconds: landed.spent.encode.as_secs_f64(),
+        sort_seconds: landed.spent.sort.as_secs_f64(),
+        encode_seconds: encode * (1.0 - compress),
+        compress_seconds: encode * compress,
         put_seconds: landed.spent.put.as_secs_f64(),
     }
 }

@@ -62,7 +62,7 @@ async fn one(name: &'static str, brokers: &str) -> anyhow::Result<RequestPath> {
     let spool = SpoolSettings { drain_seconds: 1, ..SpoolSettings::default() };
     let spool = tokio::task::spawn_blocking(move || Spool::open(&dir, &spool, &settings)).await??;
     let publisher = spool.publisher();
-    let material = Material::of(1024)?;
+    let material = Material::of(1024, 1)?;
     let measured = tokio::task::spawn_blocking(move || {
         let (mut times, mut refused) = (Vec::with_capacity(REQUESTS as usize), 0);
         for n in 0..REQUESTS {

@@ -26,14 +26,16 @@ pub(super) fn measure(material: &Material) -> anyhow::Result<Pure> {
         ended.collect::<anyhow::Result<_>>()
     })?;
     let seconds = begun.elapsed().as_secs_f64();
-    let (decode, encode): (Duration, Duration) = (spent.iter().map(|s| s.decode).sum(), spent.iter().map(|s| s.encode).sum());
-    let all = (decode + encode).as_secs_f64();
+    let sum = |stage: fn(&Spent) -> Duration| spent.iter().map(stage).sum::<Duration>();
+    let (decode, sort, encode) = (sum(|s| s.decode), sum(|s| s.sort), sum(|s| s.encode));
+    let all = (decode + sort + encode).as_secs_f64();
     // Once more on one thread without compression: the difference is what compression takes.
     let plain = plain(&records)?.mul_f64((threads * BATCHES_A_THREAD) as f64).min(encode);
     Ok(Pure {
         record_bytes: material.mean_bytes(),
         records_per_second: (threads * BATCHES_A_THREAD) as f64 * count as f64 / seconds,
         decode_share: decode.as_secs_f64() / all,
+        sort_share: sort.as_secs_f64() / all,
         encode_share: plain.as_secs_f64() / all,
         compress_share: encode.saturating_sub(plain).as_secs_f64() / all,
         smaller: records.iter().map(Vec::len).sum::<usize>() as f64 / spent[0].bytes as f64,
@@ -42,6 +44,7 @@ pub(super) fn measure(material: &Material) -> anyhow::Result<Pure> {
 
 struct Spent {
     decode: Duration,
+    sort: Duration,
     encode: Duration,
     bytes: usize,
 }
@@ -64,11 +67,12 @@ fn plain(records: &[Vec<u8>]) -> anyhow::Result<Duration> {
 
 fn batches(records: &[Vec<u8>]) -> anyhow::Result<Spent> {
     let raw: Vec<_> = (0..).map(Offset).zip(records.iter().map(Vec::as_slice)).collect();
-    let mut spent = Spent { decode: Duration::ZERO, encode: Duration::ZERO, bytes: 0 };
+    let mut spent = Spent { decode: Duration::ZERO, sort: Duration::ZERO, encode: Duration::ZERO, bytes: 0 };
     for _ in 0..BATCHES_A_THREAD {
         let sealed = nocturne_columns::seal_records(range(records), &raw, Vec::new(), &[], None, 1)?;
         spent.bytes = sealed.parquet.len();
         spent.decode += sealed.decode;
+        spent.sort += sealed.sort;
         spent.encode += sealed.encode;
     }
     Ok(spent)

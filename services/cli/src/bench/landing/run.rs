@@ -150,7 +150,7 @@ mod child {
         server::Config,
     };
 
-    const LOOK_EVERY: Duration = Duration::from_millis(10);
+    const LOOK_EVERY: Duration = Duration::from_millis(50);
 
     pub(super) async fn land(folder: &Path, kafka: &KafkaSettings, records: u64) -> anyhow::Result<Landed> {
         let mut config = Config { kafka: kafka.clone(), ..Config::default() };
@@ -201,7 +201,13 @@ mod child {
                     measured,
                     seconds,
                     batches: sum(&text, "nocturne_batcher_batches_total") as u64,
-                    spent: Spent { read: spent("read"), decode: spent("decode"), encode: spent("encode"), put: spent("put") },
+                    spent: Spent {
+                        read: spent("read"),
+                        decode: spent("decode"),
+                        sort: spent("sort"),
+                        encode: spent("encode"),
+                        put: spent("put"),
+                    },
                     peak_resident_bytes: memory::peak_bytes_of(address.pid),
                     busy: processor::busy_of(address.pid).zip(busy_before).map(|(busy, before)| busy.saturating_sub(before)),
                 };
