@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod buffer;
+mod chunks;
 pub(crate) mod client;
 pub(crate) mod consumer;
 mod described;

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use nocturne_wire::{Partition, Topic};
 use tokio::sync::Notify;
 
-const CHUNK_BYTES: usize = 64 << 10;
+use super::chunks::Chunks;
 
 pub(crate) type Key = (Topic, Partition);
 
@@ -36,8 +36,8 @@ struct Inner {
     records: VecDeque<(i64, Bytes)>,
     /// Bytes of these records.
     bytes: u64,
-    /// Where payloads are copied to: they are read and dropped in their order, and one allocation serves many.
-    chunk: BytesMut,
+    /// Where payloads are copied to.
+    chunk: Option<BytesMut>,
     /// Counts how often the reader began anew.
     generation: u64,
     /// The next offset that is wanted; `None` before the first seek and while one is under way.
@@ -78,14 +78,6 @@ impl Inner {
         self.doubted = Some(expected);
         Admission::Doubted(expected)
     }
-
-    fn keep(&mut self, payload: &[u8]) -> Bytes {
-        if self.chunk.capacity() < payload.len() {
-            self.chunk = BytesMut::with_capacity(CHUNK_BYTES.max(payload.len()));
-        }
-        self.chunk.extend_from_slice(payload);
-        self.chunk.split().freeze()
-    }
 }
 
 impl Buffer {
@@ -107,11 +99,11 @@ impl Buffer {
 
     /// Takes a record in, unless it is one from before a seek. An offset, when the partition is to be read again from there: the records in
     /// between are missing, and what is missing once may have been lost on its way.
-    pub(super) fn push(&self, offset: i64, payload: &[u8]) -> Option<i64> {
+    pub(super) fn push(&self, offset: i64, payload: &[u8], chunks: &mut Chunks) -> Option<i64> {
         let admission = self.with(|inner| {
             let admission = inner.admit(offset);
             if admission == Admission::Next {
-                let kept = inner.keep(payload);
+                let kept = chunks.keep(&mut inner.chunk, payload);
                 inner.bytes += payload.len() as u64;
                 inner.records.push_back((offset, kept));
                 inner.expected = Some(offset + 1);
@@ -216,9 +208,12 @@ impl Buffer {
     }
 
     /// The partition is another process's.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self, chunks: &mut Chunks) {
         self.reset();
-        self.with(|inner| inner.closed = true);
+        chunks.take_back(self.with(|inner| {
+            inner.closed = true;
+            inner.chunk.take()
+        }));
         self.ready.notify_one();
     }
 
@@ -305,7 +300,7 @@ mod tests {
     }
 
     fn push(buffer: &Buffer, offsets: impl IntoIterator<Item = i64>) {
-        offsets.into_iter().for_each(|offset| assert_eq!(buffer.push(offset, b"x"), None));
+        offsets.into_iter().for_each(|offset| assert_eq!(buffer.push(offset, b"x", &mut Chunks::default()), None));
     }
 
     fn offsets(buffer: &Buffer) -> Vec<i64> {
@@ -343,16 +338,16 @@ mod tests {
     fn a_gap_is_read_again_once_before_it_is_believed() {
         let buffer = begun(5);
         push(&buffer, [5]);
-        assert_eq!(buffer.push(8, b"x"), Some(6));
+        assert_eq!(buffer.push(8, b"x", &mut Chunks::default()), Some(6));
         // This time nothing is missing: it was lost on its way.
         push(&buffer, 6..9);
-        assert_eq!(buffer.push(10, b"x"), Some(9));
+        assert_eq!(buffer.push(10, b"x", &mut Chunks::default()), Some(9));
         push(&buffer, [10]);
         assert_eq!(offsets(&buffer), [5, 6, 7, 8, 10]);
         // The partition has gaps; when something fails, the next one may be none.
         push(&buffer, [12]);
         buffer.doubt();
-        assert_eq!(buffer.push(14, b"x"), Some(13));
+        assert_eq!(buffer.push(14, b"x", &mut Chunks::default()), Some(13));
     }
 
     #[test]
@@ -373,10 +368,10 @@ mod tests {
     #[test]
     fn what_is_not_begun_or_is_revoked_passes_nothing() {
         let buffer = buffer().0;
-        assert_eq!((buffer.pass(9), buffer.push(9, b"x")), (None, None));
+        assert_eq!((buffer.pass(9), buffer.push(9, b"x", &mut Chunks::default())), (None, None));
         assert_eq!(buffer.take(9, u64::MAX), (Vec::new(), None));
         let generation = buffer.reset();
-        buffer.close();
+        buffer.close(&mut Chunks::default());
         assert!(!buffer.begin(generation, 0) && buffer.is_closed());
     }
 
@@ -405,7 +400,7 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_are_counted_over_all_partitions(acts in prop::collection::vec((0_u8..6, 0_usize..40), 0..60)) {
-            let (buffer, all) = buffer();
+            let ((buffer, all), mut chunks) = (buffer(), Chunks::default());
             let mut offset = 0;
             buffer.begin(buffer.reset(), 0);
             for (act, size) in acts {
@@ -415,7 +410,7 @@ mod tests {
                     2 => offset = buffer.cut(size as u64).unwrap_or(offset),
                     3 => _ = buffer.begin(buffer.reset(), offset),
                     _ => {
-                        prop_assert_eq!(buffer.push(offset, &vec![0; size]), None);
+                        prop_assert_eq!(buffer.push(offset, &vec![0; size], &mut chunks), None);
                         offset += 1;
                     }
                 }

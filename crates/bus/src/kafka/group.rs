@@ -33,6 +33,7 @@ use self::reading::Reading;
 use super::{
     KafkaError, KafkaSettings,
     buffer::{Buffer, Key},
+    chunks::Chunks,
     consumer::{self, Consumer, Rebalance},
     flow::{Hold, Turn},
 };
@@ -41,6 +42,8 @@ const POLL: Duration = Duration::from_millis(50);
 const HOLD_STEP: Duration = Duration::from_millis(1);
 /// How often partitions' positions and ends are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// After how many records the time is asked for.
+const LOOK_AFTER: u32 = 64;
 /// How long the other members may be waited for when this one goes.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// How long questions under way may be waited for; longer than any of them takes.
@@ -94,7 +97,10 @@ pub(crate) struct Member {
     partitions: BTreeMap<Key, Reading>,
     /// Bytes that wait over all partitions.
     waiting: Arc<AtomicU64>,
+    chunks: Chunks,
     hold: Hold,
+    /// Records since the clock was looked at.
+    unlooked: u32,
     looked: Instant,
     told: Option<Instant>,
 }
@@ -115,7 +121,9 @@ impl Member {
             stop,
             partitions: BTreeMap::new(),
             waiting: Arc::default(),
+            chunks: Chunks::default(),
             hold: Hold::default(),
+            unlooked: 0,
             looked: Instant::now(),
             told: None,
         }
@@ -146,7 +154,14 @@ impl Member {
                 }
             }
             match next(&consumer) {
-                Event::Record(message) => self.record(&message),
+                Event::Record(message) => {
+                    self.record(&message);
+                    // Asking for the time costs as much as taking a record in.
+                    self.unlooked += 1;
+                    if self.unlooked < LOOK_AFTER {
+                        continue;
+                    }
+                }
                 Event::Assigned(partitions) => self.assign(&partitions)?,
                 Event::Revoked { partitions, lost } => self.revoke(&partitions, lost)?,
                 Event::Failed(error) => self.failed(&error)?,
@@ -194,6 +209,7 @@ impl Member {
 
     /// Looks at what is not told by events.
     fn look_around(&mut self) {
+        self.unlooked = 0;
         if self.looked.elapsed() < LOOK_EVERY {
             return;
         }

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -157,6 +158,13 @@ fn make(settings: &KafkaSettings, inbox: &Arc<Mutex<Inbox>>) -> Result<BaseProdu
     BaseProducer::from_config_and_context(&config, context).map_err(|error| settings.refused(error))
 }
 
+impl KafkaWire {
+    fn take_reports(&mut self) -> Vec<Report> {
+        self.producer.poll(Duration::ZERO);
+        self.producer.context().with(|inbox| std::mem::take(&mut inbox.reports))
+    }
+}
+
 impl Wire for KafkaWire {
     fn hand(&mut self, topic: Topic, offset: Offset, key: &[u8], payload: &[u8]) -> Result<(), NotHanded> {
         let name = self.settings.topics.of(topic);
@@ -170,8 +178,14 @@ impl Wire for KafkaWire {
     }
 
     fn reports(&mut self, wait: Duration) -> Vec<Report> {
-        self.producer.poll(wait);
-        self.producer.context().with(|inbox| std::mem::take(&mut inbox.reports))
+        let reports = self.take_reports();
+        if !reports.is_empty() || wait.is_zero() {
+            return reports;
+        }
+        // Not in librdkafka, which waits for a time of the wall clock: where that is set back, a wait of milliseconds lasts as long as the step, and
+        // nothing is sent meanwhile.
+        thread::sleep(wait);
+        self.take_reports()
     }
 
     fn went_down(&mut self) -> Option<String> {

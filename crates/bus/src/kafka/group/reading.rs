@@ -117,10 +117,10 @@ impl Member {
     }
 
     /// Hands a record to its reader.
-    pub(super) fn record(&self, message: &BorrowedMessage<'_>) {
+    pub(super) fn record(&mut self, message: &BorrowedMessage<'_>) {
         let reading = self.key(message.topic(), message.partition()).and_then(|key| self.partitions.get(&key));
         let Some(buffer) = reading.map(|reading| &reading.buffer) else { return };
-        if let Some(from) = buffer.push(message.offset(), message.payload().unwrap_or_default()) {
+        if let Some(from) = buffer.push(message.offset(), message.payload().unwrap_or_default(), &mut self.chunks) {
             let (topic, partition) = buffer.key;
             tracing::info!(%topic, %partition, from, to = message.offset(), "offsets are missing; reading them once more");
             self.read_again(buffer, from);

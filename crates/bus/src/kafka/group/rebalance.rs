@@ -48,7 +48,7 @@ impl Member {
     /// Has readers let go of partitions, and waits for them.
     pub(super) fn release(&mut self, keys: &[Key], patience: Duration) {
         for reading in keys.iter().filter_map(|key| self.partitions.remove(key)) {
-            reading.buffer.close();
+            reading.buffer.close(&mut self.chunks);
         }
         let (held, released) = mpsc::channel();
         if self.moved.send(Moved::Revoked(keys.to_vec(), held)).is_ok() && !patience.is_zero() {
