@@ -22,7 +22,7 @@ pub use self::{
     admin::{TopicState, create_topics, delete_topics, inspect_topic},
     client::{KafkaError, PASSWORD_VARIABLE},
     doctor::{Check, Finding, Part, examine_kafka, registry::examine_registry},
-    registry::{REGISTRY_PASSWORD_VARIABLE, Registered, Registry, RegistryError},
+    registry::{REGISTRY_PASSWORD_VARIABLE, Registered, Registry, RegistryError, RegistryStatus},
     settings::{
         Assignment, Codec, ConsumerSettings, CreateSettings, KafkaSettings, Mechanism, ProducerSettings, Protocol,
         RegistrySettings, SecuritySettings, TopicNames,

@@ -31,7 +31,8 @@ pub use intake::{Intake, ReadError};
 pub use kafka::{
     Assignment, Check, Codec, ConsumerSettings, CreateSettings, Finding, KafkaError, KafkaSettings, Mechanism, PASSWORD_VARIABLE,
     Part, ProducerSettings, Protocol, REGISTRY_PASSWORD_VARIABLE, Registered, Registry, RegistryError, RegistrySettings,
-    SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka, examine_registry, inspect_topic,
+    RegistryStatus, SecuritySettings, TopicNames, TopicState, create_topics, delete_topics, examine_kafka, examine_registry,
+    inspect_topic,
 };
 pub use local::{
     frame::{MAX_PAYLOAD_BYTES, frame, intact_records},

@@ -23,7 +23,8 @@ use tokio::sync::watch;
 
 use self::forwarder::Forwarder;
 use crate::{
-    Durability, KafkaSettings, LogSettings, OnFull, OpenError, Partitions, Publisher, Recovered, RegistryError, Stats,
+    Durability, KafkaSettings, LogSettings, OnFull, OpenError, Partitions, Publisher, Recovered, RegistryError, RegistryStatus,
+    Stats,
     kafka::{
         KafkaError,
         producer::KafkaWire,
@@ -116,6 +117,7 @@ pub struct Spool {
     stop: Shutdown,
     status: watch::Receiver<SpoolStatus>,
     registration: Option<watch::Receiver<Registration>>,
+    registry: Option<watch::Receiver<RegistryStatus>>,
     forwarder: Option<JoinHandle<()>>,
 }
 
@@ -127,6 +129,7 @@ impl Spool {
     pub fn open(dir: &Path, settings: &SpoolSettings, kafka: &KafkaSettings) -> Result<Self, SpoolError> {
         let registrar = Registrar::open(kafka)?;
         let registration = registrar.as_ref().map(Registrar::registration);
+        let registry = registrar.as_ref().map(Registrar::registry);
         let wire = KafkaWire::open(kafka, registration.clone())?;
         let log = LocalLog::open_keyed(dir, &settings.log())?;
         let (sender, status) = watch::channel(SpoolStatus::default());
@@ -137,7 +140,7 @@ impl Spool {
         let (stopped, drain) = (stop.clone(), Duration::from_secs(settings.drain_seconds));
         let thread = thread::Builder::new().name("spool-forwarder".to_owned()).spawn(move || forwarder.run(&stopped, drain));
         let forwarder = Some(thread.map_err(KafkaError::Thread)?);
-        let spool = Self { log, stop, status, registration, forwarder };
+        let spool = Self { log, stop, status, registration, registry, forwarder };
         if let Some(registrar) = registrar {
             registrar.start(&spool.stop)?;
         }
@@ -166,6 +169,11 @@ impl Spool {
     /// How the spool stands; told about once a second.
     pub fn status(&self) -> watch::Receiver<SpoolStatus> {
         self.status.clone()
+    }
+
+    /// How the schema registry has answered, when there is one.
+    pub fn registry(&self) -> Option<watch::Receiver<RegistryStatus>> {
+        self.registry.clone()
     }
 
     /// What opening had to repair.

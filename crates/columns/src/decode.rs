@@ -179,6 +179,7 @@ impl Columnar {
 }
 
 /// A record that was checked.
+#[derive(Clone, Copy)]
 pub(crate) struct Valid<'a> {
     pub(crate) offset: Offset,
     raw: &'a [u8],

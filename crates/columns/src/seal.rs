@@ -1,7 +1,6 @@
 //! Sealed batches: rows ⇄ one Parquet object that says in its footer what it covers.
 
 use std::{
-    collections::VecDeque,
     panic::resume_unwind,
     sync::Arc,
     thread,
@@ -142,8 +141,8 @@ fn seal_with(
     let sort = begun.elapsed().saturating_sub(checked);
     // Texts become half as long at least; memory that is not needed in the end is never touched.
     let bytes = valid.iter().map(Valid::bytes).sum::<usize>() / 2;
-    let pieces = pieces(valid, threads);
-    let largest = pieces.iter().map(VecDeque::len).max().unwrap_or_default();
+    let pieces = pieces(&valid, threads);
+    let largest = pieces.iter().map(|piece| piece.len()).max().unwrap_or_default();
     let properties =
         sorted_properties(topic, largest as u64, merge::order(topic)).into_builder().set_compression(compression).build();
     let mut file = parquet_file::Writer::new(WHAT, schema::of(topic)?, properties, bytes)?.into_groups()?;
@@ -188,18 +187,29 @@ fn seal_with(
 }
 
 /// Records in runs of about the same bytes, one a thread; fewer where there is too little for a thread.
-fn pieces(valid: Vec<Valid<'_>>, threads: usize) -> Vec<VecDeque<Valid<'_>>> {
+fn pieces<'a, 'r>(valid: &'a [Valid<'r>], threads: usize) -> Vec<&'a [Valid<'r>]> {
     let bytes: usize = valid.iter().map(Valid::bytes).sum();
     let count = (bytes / PIECE_BYTES).clamp(1, threads.max(1));
     let share = bytes.div_ceil(count).max(1);
-    let mut pieces: Vec<VecDeque<Valid<'_>>> = (0..count).map(|_| VecDeque::new()).collect();
-    let mut before = 0;
-    for record in valid {
-        let piece = (before / share).min(count - 1);
-        before += record.bytes();
-        pieces[piece].push_back(record);
+    let (mut pieces, mut rest) = (Vec::with_capacity(count), valid);
+    while pieces.len() + 1 < count {
+        let piece;
+        (piece, rest) = rest.split_at(run(rest, usize::MAX, share));
+        pieces.push(piece);
     }
+    pieces.push(rest);
     pieces
+}
+
+/// How many records it takes to reach so many bytes, or so many records.
+fn run(records: &[Valid<'_>], most: usize, bytes: usize) -> usize {
+    let mut before = 0;
+    let within = records.iter().take(most).take_while(|record| {
+        let within = before < bytes;
+        before += record.bytes();
+        within
+    });
+    within.count()
 }
 
 /// A row group's worth of records, encoded.
@@ -211,7 +221,7 @@ struct Piece {
 }
 
 /// Encodes pieces at once, the last one on this thread; in their order.
-fn encode(topic: Topic, file: &parquet_file::Groups, pieces: Vec<VecDeque<Valid<'_>>>) -> Result<Vec<Piece>> {
+fn encode(topic: Topic, file: &parquet_file::Groups, pieces: Vec<&[Valid<'_>]>) -> Result<Vec<Piece>> {
     let mut work = Vec::with_capacity(pieces.len());
     for (index, piece) in pieces.into_iter().enumerate() {
         work.push((file.group(index, schema::of(topic)?)?, piece));
@@ -226,30 +236,21 @@ fn encode(topic: Topic, file: &parquet_file::Groups, pieces: Vec<VecDeque<Valid<
     })
 }
 
-fn encode_piece(topic: Topic, group: parquet_file::Group, mut records: VecDeque<Valid<'_>>) -> Result<Piece> {
+fn encode_piece(topic: Topic, group: parquet_file::Group, mut records: &[Valid<'_>]) -> Result<Piece> {
     let ids = Vec::with_capacity(records.len());
     let mut piece = Piece { group, ids, dead: Vec::new(), decode: Duration::ZERO };
     let mut columnar = Columnar::new(topic, SLICE_ROWS);
     while !records.is_empty() {
         let sliced = Instant::now();
-        let mut slice = take_slice(&mut records);
+        let slice;
+        (slice, records) = records.split_at(run(records, SLICE_ROWS, SLICE_BYTES));
+        let mut slice = slice.to_vec();
         let rows = columnar.columns(&mut slice, &mut piece.dead)?;
         piece.decode += sliced.elapsed();
         piece.ids.extend(slice.iter().map(|record| (record.offset, record.id)));
         piece.group.write(&rows)?;
     }
     Ok(piece)
-}
-
-fn take_slice<'a>(valid: &mut VecDeque<Valid<'a>>) -> Vec<Valid<'a>> {
-    let mut slice = Vec::new();
-    let mut bytes = 0;
-    while slice.len() < SLICE_ROWS && bytes < SLICE_BYTES {
-        let Some(record) = valid.pop_front() else { break };
-        bytes += record.bytes();
-        slice.push(record);
-    }
-    slice
 }
 
 pub(crate) fn footer_json(footer: &BatchFooter) -> Result<String> {

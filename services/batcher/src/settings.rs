@@ -56,6 +56,6 @@ pub struct BatcherSettings {
 
 impl Default for BatcherSettings {
     fn default() -> Self {
-        Self { seal: SealSettings::default(), buffered_bytes: 16 << 20, recent_ids: 400_000 }
+        Self { seal: SealSettings::default(), buffered_bytes: 12 << 20, recent_ids: 400_000 }
     }
 }

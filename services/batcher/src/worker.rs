@@ -358,7 +358,9 @@ impl<S: Store> Worker<S> {
     }
 
     fn is_stale(&self) -> bool {
-        Timestamp::now().duration_since(self.contact) > STALE
+        let since = Timestamp::now().duration_since(self.contact);
+        // A clock that was set back does not say how long it was.
+        since > STALE || since.is_negative()
     }
 
     /// Decodes and encodes on an encoder thread.

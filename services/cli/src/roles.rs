@@ -126,7 +126,8 @@ pub(crate) async fn inference(global: &Global, args: &RoleArgs) -> anyhow::Resul
         "starting the inference service",
         "`nocturne generations list` shows what the lake holds; choose another address in [inference] if it is taken",
     )?;
-    let parts = Parts { spool: transport.spool(), ..Parts::default() };
+    let registries = transport.registry().into_iter().collect();
+    let parts = Parts { spool: transport.spool(), registries, ..Parts::default() };
     let (routes, control) = control::serve(parts, config.control.listen, shutdown.clone()).await?;
     let address = Address { pid: std::process::id(), api: Some(serving.address()), admin: serving.admin_address(), control };
     let published = Published::write(state, &address)?;
@@ -186,8 +187,10 @@ pub(crate) async fn batcher(global: &Global, args: &RoleArgs) -> anyhow::Result<
         () = shutdown.requested() => return Ok(Outcome::Done),
         () = transport::make_topics(config, TOPICS_WAIT) => {}
     }
-    let batcher = server::open_batcher(config, transport::join(config)?, lake).await?;
-    let parts = Parts { batcher: Some(batcher.handle()), ..Parts::default() };
+    let group = transport::join(config)?;
+    let registries = transport::registry_of(&group).into_iter().collect();
+    let batcher = server::open_batcher(config, group, lake).await?;
+    let parts = Parts { batcher: Some(batcher.handle()), registries, ..Parts::default() };
     let (routes, control) = control::serve(parts, config.control.listen, shutdown.clone()).await?;
     let address = Address { pid: std::process::id(), api: None, admin: None, control };
     let published = Published::write(state, &address)?;

@@ -84,6 +84,7 @@ impl Server {
             scheduler: Some(learning.scheduler.clone()),
             batcher: Some(learning.batcher.clone()),
             spool: learning.transport.spool(),
+            registries: learning.registries.clone(),
         };
         let (control, control_address) = control::serve(parts, config.control.listen, shutdown.clone()).await?;
         let admin = inference.admin_address().unwrap_or_else(|| inference.address());

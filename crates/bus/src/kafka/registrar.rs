@@ -11,7 +11,7 @@ use nocturne_kit::{Shutdown, retry::Backoff, retry::retry, telemetry::chain};
 use nocturne_wire::{Topic, avro};
 use tokio::sync::watch;
 
-use super::{KafkaError, KafkaSettings, Registry, RegistryError};
+use super::{KafkaError, KafkaSettings, Registry, RegistryError, RegistryStatus};
 
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
@@ -69,12 +69,18 @@ impl Registrar {
     /// One that has not begun; `None` when no registry is configured.
     pub(crate) fn open(settings: &KafkaSettings) -> Result<Option<Self>, KafkaError> {
         let Some(registry) = Registry::open(&settings.registry)? else { return Ok(None) };
+        registry.note_ids(false);
         Ok(Some(Self { registry, settings: settings.clone(), told: watch::channel(Registration::Asking).0 }))
     }
 
     /// How far it is.
     pub(crate) fn registration(&self) -> watch::Receiver<Registration> {
         self.told.subscribe()
+    }
+
+    /// How the registry has answered.
+    pub(crate) fn registry(&self) -> watch::Receiver<RegistryStatus> {
+        self.registry.status()
     }
 
     /// Begins to register, until it is done or stopped.
@@ -103,6 +109,7 @@ async fn register(registry: &Registry, settings: &KafkaSettings, stop: &Shutdown
             if let Ok(ids) = registered {
                 tracing::info!(interactions = ids.interactions, feedback = ids.feedback, url = registry.url(), "schemas registered");
                 told.send_replace(Registration::Known(ids));
+                registry.note_ids(true);
             }
         }
     }
@@ -121,7 +128,7 @@ fn tell(spoken: &Mutex<Option<Instant>>, error: &RegistryError) {
     }
     *spoken = Some(Instant::now());
     let text = chain(error);
-    if error.is_final() {
+    if error.is_final() || error.is_denied() {
         tracing::error!(error = text, "records wait in the spool until their schemas are registered");
     } else {
         tracing::warn!(error = text, "records wait in the spool until their schemas are registered");

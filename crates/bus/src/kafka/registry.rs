@@ -5,17 +5,19 @@
 //! record, the latter about the registry, and only that is tried again.
 
 mod answer;
+mod login;
+mod status;
 
-use std::{env, fmt, fs, path::Path, time::Duration};
+use std::{fmt, fs, path::Path, time::Duration};
 
+use nocturne_kit::telemetry::chain;
 use reqwest::{Certificate, Client, RequestBuilder, Url};
+use tokio::sync::watch;
 
-use self::answer::Answer;
 pub(crate) use self::answer::Lookup;
+use self::{answer::Answer, login::Login};
+pub use self::{login::REGISTRY_PASSWORD_VARIABLE, status::RegistryStatus};
 use super::RegistrySettings;
-
-/// Environment variable that holds the registry's password.
-pub const REGISTRY_PASSWORD_VARIABLE: &str = "NOCTURNE_REGISTRY_PASSWORD";
 
 /// What a registry is told that it is sent.
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -49,7 +51,7 @@ pub enum RegistryError {
         source: reqwest::Error,
     },
     /// It did not answer.
-    #[error("{doing} at the schema registry {url}")]
+    #[error("{doing} at the schema registry {url}{}", suspicion(source))]
     Unreachable {
         /// What was asked.
         doing: String,
@@ -94,16 +96,39 @@ impl RegistryError {
             Self::Unreachable { .. } | Self::Refused { .. } => false,
         }
     }
+
+    /// Whether it denies this to the user. It is asked again all the same: what it knows of users may change, and so may the file with the password.
+    pub const fn is_denied(&self) -> bool {
+        matches!(self, Self::Refused { status: 401 | 403, .. })
+    }
 }
 
 /// What a status means.
 pub(crate) const fn advice(status: u16) -> &'static str {
     match status {
-        401 => "are `username` and the password in [kafka.registry] right?",
+        401 => {
+            "are `username` and `password_file` in [kafka.registry], or the variable NOCTURNE_REGISTRY_PASSWORD, set and right? A mended file needs no restart"
+        }
         403 => "allow this user to read schemas, and inference processes to register those of their topics",
         404 | 405 => "is `url` in [kafka.registry] where Confluent's API begins? Apicurio's ends with /apis/ccompat/v7",
         422 => "it takes no Avro schemas, or not this one",
         _ => "what does its own log say?",
+    }
+}
+
+/// What a connection that was not made makes one think of.
+fn suspicion(error: &reqwest::Error) -> &'static str {
+    // The library that speaks TLS is reqwest's own affair; only its words come up here.
+    let told = chain(error);
+    let says = |text: &str| told.contains(text);
+    if says("UnknownIssuer") || says("BadSignature") {
+        ", whose certificate nobody vouches for (does `ca_file` in [kafka.registry] hold the authority that signed it?)"
+    } else if says("not valid for name") {
+        ", whose certificate is another host's (`url` in [kafka.registry] has to name one that the certificate names)"
+    } else if says("InvalidContentType") {
+        ", which does not speak TLS there (should `url` in [kafka.registry] begin with http://?)"
+    } else {
+        ""
     }
 }
 
@@ -123,7 +148,8 @@ pub enum Registered {
 pub struct Registry {
     client: Client,
     base: Url,
-    login: Option<(String, String)>,
+    login: Option<Login>,
+    told: watch::Sender<RegistryStatus>,
 }
 
 impl fmt::Debug for Registry {
@@ -146,12 +172,17 @@ impl Registry {
         let failed = |source| RegistryError::Client { url: settings.url.clone(), source };
         if let Some(file) = &settings.ca_file {
             let pem = fs::read(file).map_err(|source| unreadable("certificates", file, source))?;
-            for certificate in Certificate::from_pem_bundle(&pem).map_err(failed)? {
+            let certificates = Certificate::from_pem_bundle(&pem).map_err(failed)?;
+            if certificates.is_empty() {
+                return Err(RegistryError::Settings(format!("`ca_file` {} holds no certificate in PEM", file.display())));
+            }
+            for certificate in certificates {
                 client = client.add_root_certificate(certificate);
             }
         }
-        let login = if settings.username.is_empty() { None } else { Some((settings.username.clone(), password(settings)?)) };
-        Ok(Some(Self { client: client.build().map_err(failed)?, base, login }))
+        let login = Login::of(settings)?;
+        let told = watch::channel(RegistryStatus::default()).0;
+        Ok(Some(Self { client: client.build().map_err(failed)?, base, login, told }))
     }
 
     /// Where it is.
@@ -159,48 +190,65 @@ impl Registry {
         self.base.as_str()
     }
 
+    /// How it has answered to this process: to this value and its clones.
+    pub fn status(&self) -> watch::Receiver<RegistryStatus> {
+        self.told.subscribe()
+    }
+
+    /// Tells whether the ids that are written with are known.
+    pub(crate) fn note_ids(&self, known: bool) {
+        self.told.send_modify(|status| status.ids_known = Some(known));
+    }
+
     /// The schema of an id.
     ///
     /// # Errors
     /// When the registry does not answer, or not to the question.
     pub async fn schema(&self, id: u32) -> Result<Registered, RegistryError> {
-        let doing = || format!("asking for the schema {id}");
-        let answer = self.send(&doing, self.client.get(self.at(&["schemas", "ids", &id.to_string()]))).await?;
-        answer.schema().ok_or_else(|| self.refused(doing(), &answer))
+        let request = self.client.get(self.at(&["schemas", "ids", &id.to_string()]));
+        self.ask(format!("asking for the schema {id}"), request, Answer::schema).await
     }
 
     /// Registers a schema as a subject's newest, if it is not registered yet; its id.
     pub(crate) async fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
-        let doing = || format!("registering the schema of {subject}");
-        let answer = self.send(&doing, self.post(&["subjects", subject, "versions"], schema)).await?;
-        match answer.status {
-            409 => {
-                Err(RegistryError::Incompatible { subject: subject.to_owned(), url: self.base.to_string(), said: answer.said() })
+        let request = self.post(&["subjects", subject, "versions"], schema);
+        let asked = self.ask(format!("registering the schema of {subject}"), request, Answer::id).await;
+        asked.map_err(|error| match error {
+            RegistryError::Refused { status: 409, url, said, .. } => {
+                RegistryError::Incompatible { subject: subject.to_owned(), url, said }
             }
-            _ => answer.id().ok_or_else(|| self.refused(doing(), &answer)),
-        }
+            other => other,
+        })
     }
 
     /// Whether a schema is registered with a subject.
     pub(crate) async fn look_up(&self, subject: &str, schema: &str) -> Result<Lookup, RegistryError> {
-        let doing = || format!("looking for the schema of {subject}");
-        let answer = self.send(&doing, self.post(&["subjects", subject], schema)).await?;
-        answer.lookup().ok_or_else(|| self.refused(doing(), &answer))
+        let request = self.post(&["subjects", subject], schema);
+        self.ask(format!("looking for the schema of {subject}"), request, Answer::lookup).await
     }
 
     /// Whether a schema may follow a subject's newest.
     pub(crate) async fn is_compatible(&self, subject: &str, schema: &str) -> Result<bool, RegistryError> {
-        let doing = || format!("asking whether the schema of {subject} is compatible");
-        let path = ["compatibility", "subjects", subject, "versions", "latest"];
-        let answer = self.send(&doing, self.post(&path, schema)).await?;
-        answer.is_compatible().ok_or_else(|| self.refused(doing(), &answer))
+        let request = self.post(&["compatibility", "subjects", subject, "versions", "latest"], schema);
+        self.ask(format!("asking whether the schema of {subject} is compatible"), request, Answer::is_compatible).await
     }
 
     /// How many subjects there are.
     pub(crate) async fn subjects(&self) -> Result<usize, RegistryError> {
-        let doing = || "listing subjects".to_owned();
-        let answer = self.send(&doing, self.client.get(self.at(&["subjects"]))).await?;
-        answer.subjects().ok_or_else(|| self.refused(doing(), &answer))
+        self.ask("listing subjects".to_owned(), self.client.get(self.at(&["subjects"])), Answer::subjects).await
+    }
+
+    /// Asks, and keeps count of how that ended.
+    async fn ask<T>(
+        &self,
+        doing: String,
+        request: RequestBuilder,
+        read: impl FnOnce(&Answer) -> Option<T>,
+    ) -> Result<T, RegistryError> {
+        let answered = self.send(&doing, request).await;
+        let asked = answered.and_then(|answer| read(&answer).ok_or_else(|| self.refused(doing, &answer)));
+        self.told.send_modify(|status| status.note(&asked));
+        asked
     }
 
     fn at(&self, path: &[&str]) -> Url {
@@ -217,14 +265,14 @@ impl Registry {
         self.client.post(self.at(path)).header("content-type", CONTENT_TYPE).body(body)
     }
 
-    async fn send(&self, doing: &impl Fn() -> String, request: RequestBuilder) -> Result<Answer, RegistryError> {
+    async fn send(&self, doing: &str, request: RequestBuilder) -> Result<Answer, RegistryError> {
         let failed = |source: reqwest::Error| RegistryError::Unreachable {
-            doing: doing(),
+            doing: doing.to_owned(),
             url: self.base.to_string(),
             source: source.without_url(),
         };
         let request = match &self.login {
-            Some((user, password)) => request.basic_auth(user, Some(password)),
+            Some(login) => request.basic_auth(login.user(), Some(login.password().await?)),
             None => request,
         };
         let mut response = request.send().await.map_err(failed)?;
@@ -233,7 +281,7 @@ impl Registry {
             answer.body.extend_from_slice(&chunk);
             if answer.body.len() > MAX_ANSWER_BYTES {
                 answer.body = b"an answer without end".to_vec();
-                return Err(self.refused(doing(), &answer));
+                return Err(self.refused(doing.to_owned(), &answer));
             }
         }
         Ok(answer)
@@ -257,17 +305,6 @@ fn parse(text: &str) -> Result<Url, RegistryError> {
         }
         Ok(url) => Ok(url),
     }
-}
-
-fn password(settings: &RegistrySettings) -> Result<String, RegistryError> {
-    if let Some(file) = &settings.password_file {
-        let read = fs::read_to_string(file).map_err(|source| unreadable("password", file, source))?;
-        return Ok(read.trim_end_matches(['\r', '\n']).to_owned());
-    }
-    env::var(REGISTRY_PASSWORD_VARIABLE).map_err(|_| {
-        let variable = REGISTRY_PASSWORD_VARIABLE;
-        RegistryError::Settings(format!("`username` needs a password: set `password_file`, or {variable} in the environment"))
-    })
 }
 
 fn unreadable(what: &'static str, file: &Path, source: std::io::Error) -> RegistryError {

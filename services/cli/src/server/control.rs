@@ -13,7 +13,7 @@ use axum::{
     routing::{get, post},
 };
 use nocturne_batcher::BatcherHandle;
-use nocturne_bus::SpoolStatus;
+use nocturne_bus::{RegistryStatus, SpoolStatus};
 use nocturne_kit::Shutdown;
 use nocturne_scheduler::{NightRequest, RunError, SchedulerHandle};
 use nocturne_wire::NightId;
@@ -24,6 +24,9 @@ use crate::{
     failure::Advise,
 };
 
+/// How the schema registry has answered to a part of this process, which has the name that the doctor gives it.
+pub(crate) type Asked = (&'static str, watch::Receiver<RegistryStatus>);
+
 /// What the process has of the parts that learn.
 #[derive(Default)]
 pub(crate) struct Parts {
@@ -33,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) batcher: Option<BatcherHandle>,
     /// Sending.
     pub(crate) spool: Option<watch::Receiver<SpoolStatus>>,
+    /// Who asks a schema registry.
+    pub(crate) registries: Vec<Asked>,
 }
 
 /// Starts the routes.
@@ -67,7 +72,8 @@ async fn healthz() -> Json<u32> {
 async fn metrics(State(parts): State<Arc<Parts>>) -> Response {
     let batcher = parts.batcher.as_ref().map(|batcher| batcher.status().borrow().clone());
     let spool = parts.spool.as_ref().map(|spool| spool.borrow().clone());
-    let page = super::metrics::render(batcher.as_ref(), spool.as_ref());
+    let registries: Vec<_> = parts.registries.iter().map(|(part, registry)| (*part, *registry.borrow())).collect();
+    let page = super::metrics::render(batcher.as_ref(), spool.as_ref(), &registries);
     ([(CONTENT_TYPE, super::metrics::CONTENT_TYPE)], page).into_response()
 }
 

@@ -1,15 +1,19 @@
-//! What batchers and spools count, in Prometheus' text format.
+//! What batchers, spools and whoever asks a schema registry count, in Prometheus' text format.
 
 use std::fmt::Write as _;
 
 use nocturne_batcher::BatcherStatus;
-use nocturne_bus::SpoolStatus;
+use nocturne_bus::{RegistryStatus, SpoolStatus};
 
 /// The content type of the page.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Writes the page.
-pub(super) fn render(batcher: Option<&BatcherStatus>, spool: Option<&SpoolStatus>) -> String {
+/// Writes the page; a schema registry has the name of the part that asks it.
+pub(super) fn render(
+    batcher: Option<&BatcherStatus>,
+    spool: Option<&SpoolStatus>,
+    registries: &[(&'static str, RegistryStatus)],
+) -> String {
     let mut page = String::new();
     if let Some(status) = spool {
         spool_metrics(&mut page, status);
@@ -17,6 +21,7 @@ pub(super) fn render(batcher: Option<&BatcherStatus>, spool: Option<&SpoolStatus
     if let Some(status) = batcher {
         batcher_metrics(&mut page, status);
     }
+    registry_metrics(&mut page, registries);
     page
 }
 
@@ -56,7 +61,9 @@ fn batcher_metrics(page: &mut String, status: &BatcherStatus) {
     head(page, "batcher_ended", "gauge", "Whether nothing is sealed any more, although nobody asked to stop.");
     let _ = writeln!(page, "nocturne_batcher_ended {}", u64::from(status.ended.is_some()));
     let spent = status.spent();
-    for (stage, seconds) in [("read", spent.read), ("decode", spent.decode), ("encode", spent.encode), ("put", spent.put)] {
+    let stages =
+        [("read", spent.read), ("decode", spent.decode), ("sort", spent.sort), ("encode", spent.encode), ("put", spent.put)];
+    for (stage, seconds) in stages {
         let name = format!("batcher_{stage}_seconds_total");
         head(page, &name, "counter", "Time spent on sealed batches.");
         let _ = writeln!(page, "nocturne_{name} {}", seconds.as_secs_f64());
@@ -66,5 +73,47 @@ fn batcher_metrics(page: &mut String, status: &BatcherStatus) {
         for ((topic, partition), one) in &status.partitions {
             let _ = writeln!(page, "nocturne_{name}{{topic=\"{topic}\",partition=\"{partition}\"}} {}", read(one));
         }
+    }
+}
+
+fn registry_metrics(page: &mut String, registries: &[(&'static str, RegistryStatus)]) {
+    let (requests, ids) = ("registry_requests_total", "registry_ids_known");
+    if !registries.is_empty() {
+        head(page, requests, "counter", "Requests to the schema registry, by how they ended.");
+    }
+    for (part, status) in registries {
+        for (result, count) in [
+            ("answered", status.answered),
+            ("denied", status.denied),
+            ("failed", status.failed),
+            ("unreachable", status.unreachable),
+        ] {
+            let _ = writeln!(page, "nocturne_{requests}{{part=\"{part}\",result=\"{result}\"}} {count}");
+        }
+    }
+    // One part of a process writes.
+    if let Some(known) = registries.iter().find_map(|(_, status)| status.ids_known) {
+        head(page, ids, "gauge", "Whether the ids of this release's schemas are known; nothing is sent before.");
+        let _ = writeln!(page, "nocturne_{ids} {}", u64::from(known));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_counted_by_who_asks_and_ids_are_known_only_where_records_are_written() {
+        assert_eq!(render(None, None, &[]), "");
+        let reads = RegistryStatus { answered: 3, unreachable: 1, ..RegistryStatus::default() };
+        let page = render(None, None, &[("batcher", reads)]);
+        assert!(page.contains("\nnocturne_registry_requests_total{part=\"batcher\",result=\"answered\"} 3\n"), "{page}");
+        assert!(page.contains("\nnocturne_registry_requests_total{part=\"batcher\",result=\"unreachable\"} 1\n"), "{page}");
+        assert!(!page.contains("ids_known"), "{page}");
+        let writes = RegistryStatus { denied: 2, ids_known: Some(false), ..RegistryStatus::default() };
+        let page = render(None, None, &[("inference", writes), ("batcher", reads)]);
+        assert!(page.contains("\nnocturne_registry_requests_total{part=\"inference\",result=\"denied\"} 2\n"), "{page}");
+        assert_eq!(page.matches("# TYPE nocturne_registry_requests_total counter\n").count(), 1, "{page}");
+        assert!(page.ends_with("# TYPE nocturne_registry_ids_known gauge\nnocturne_registry_ids_known 0\n"), "{page}");
     }
 }

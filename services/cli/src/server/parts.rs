@@ -10,7 +10,11 @@ use nocturne_lake::Lake;
 use nocturne_scheduler::{Flush, JobCommand, Scheduler, SchedulerHandle, flush_with};
 use tokio::task::JoinHandle;
 
-use super::{Config, transport::Transport};
+use super::{
+    Config,
+    control::Asked,
+    transport::{self, Transport},
+};
 use crate::failure::Advise;
 
 /// The parts, running.
@@ -21,6 +25,8 @@ pub(crate) struct Learning {
     pub(crate) batcher: BatcherHandle,
     /// Nights.
     pub(crate) scheduler: SchedulerHandle,
+    /// Who asks a schema registry.
+    pub(crate) registries: Vec<Asked>,
     sealing: JoinHandle<Result<(), BatcherError>>,
     nights: JoinHandle<()>,
 }
@@ -31,7 +37,9 @@ pub(crate) struct Learning {
 /// When a part cannot start, or log and lake do not belong together.
 pub(crate) async fn open_learning(state: &Path, config: &Config, lake: &Lake, shutdown: &Shutdown) -> anyhow::Result<Learning> {
     let transport = Transport::open(state, config).await?;
-    let batcher = open_batcher(config, transport.group(config)?, lake).await?;
+    let group = transport.group(config)?;
+    let registries = transport.registry().into_iter().chain(transport::registry_of(&group)).collect();
+    let batcher = open_batcher(config, group, lake).await?;
     let handle = batcher.handle();
     let flushing = handle.clone();
     let flush = flush_with(move || {
@@ -44,6 +52,7 @@ pub(crate) async fn open_learning(state: &Path, config: &Config, lake: &Lake, sh
         transport,
         batcher: handle,
         scheduler: scheduler_handle,
+        registries,
         sealing: tokio::spawn(sealing(batcher, shutdown.clone())),
         nights: tokio::spawn(scheduler.run(shutdown.clone())),
     })

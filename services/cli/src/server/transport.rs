@@ -6,7 +6,7 @@ use anyhow::Context;
 use nocturne_bus::{Group, LocalLog, Publisher, Spool, SpoolStatus, create_topics};
 use tokio::sync::watch;
 
-use super::Config;
+use super::{Config, control::Asked};
 use crate::{failure::Advise, places};
 
 /// The transport, open.
@@ -75,6 +75,14 @@ impl Transport {
         }
     }
 
+    /// How the schema registry has answered to the part that writes, when there is one.
+    pub(crate) fn registry(&self) -> Option<Asked> {
+        match self {
+            Self::Local(_) => None,
+            Self::Kafka(spool) => Some(("inference", spool.registry()?)),
+        }
+    }
+
     /// Writes what is queued, sends what can be sent at once, and closes.
     pub(crate) async fn close(self) {
         match self {
@@ -90,6 +98,11 @@ impl Transport {
 /// When the Kafka settings make no sense.
 pub(crate) fn join(config: &Config) -> anyhow::Result<Group> {
     Group::join(&config.kafka).advise("joining the group of batchers", KAFKA_HINT)
+}
+
+/// How the schema registry has answered to the part that reads, when there is one.
+pub(crate) fn registry_of(group: &Group) -> Option<Asked> {
+    Some(("batcher", group.registry()?.status()))
 }
 
 /// How long a server that answers requests waits at its start for brokers that are to make topics: it has a spool.

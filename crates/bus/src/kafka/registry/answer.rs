@@ -36,6 +36,12 @@ struct Failure {
     message: Option<String>,
 }
 
+/// Apicurio's answer to whom it does not know, before Confluent's API has a say.
+#[derive(Deserialize)]
+struct Wrapped {
+    error: Failure,
+}
+
 #[derive(Deserialize)]
 struct Id {
     id: u32,
@@ -102,8 +108,10 @@ impl Answer {
 
     /// The registry's own words.
     pub(crate) fn said(&self) -> String {
-        let failure = serde_json::from_slice(&self.body).ok().and_then(|Failure { message, .. }| message);
-        let text = failure.unwrap_or_else(|| String::from_utf8_lossy(&self.body).into_owned());
+        let wrapped = || serde_json::from_slice(&self.body).map(|Wrapped { error }| error);
+        let failure: Option<Failure> = serde_json::from_slice(&self.body).or_else(|_| wrapped()).ok();
+        let text =
+            failure.and_then(|failure| failure.message).unwrap_or_else(|| String::from_utf8_lossy(&self.body).into_owned());
         let text: String = text.chars().take(SAID_CHARACTERS).map(|c| if c.is_control() { ' ' } else { c }).collect();
         if text.trim().is_empty() { "without a word".to_owned() } else { text }
     }
@@ -162,6 +170,7 @@ mod tests {
     #[test]
     fn its_words_are_short_and_on_one_line() {
         assert_eq!(answer(409, r#"{"error_code":409,"message":"not\nso"}"#).said(), "not so");
+        assert_eq!(answer(401, r#"{"status":401,"error":{"error_code":401,"message":"who?"}}"#).said(), "who?");
         assert_eq!(answer(502, "").said(), "without a word");
         assert_eq!(answer(502, &"x".repeat(1000)).said().len(), SAID_CHARACTERS);
     }
