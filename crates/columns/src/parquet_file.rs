@@ -45,7 +45,7 @@ pub(crate) fn compression() -> Compression {
 /// Bytes of a page before compression: a core's cache holds it while it is gathered and compressed, and readers skip the more the smaller pages are.
 const PAGE_BYTES: usize = 256 << 10;
 
-/// Rows after which a page's size is looked at.
+/// Rows after which a page's size is looked at: pages of texts of some KiB are as large as so many of them.
 const WRITE_ROWS: usize = 128;
 
 /// Settings shared by all objects: zstd, statistics by page so that readers can skip.

@@ -17,10 +17,11 @@ use crate::{
     budget::Budget,
     encoders::Encoders,
     handle::{Desks, FLUSH_CAPACITY},
+    read::Read,
     recent::RecentIds,
     schemas::FoundSchemas,
     store::Store,
-    worker::{Read, Worker},
+    worker::Worker,
     writers::Writers,
 };
 

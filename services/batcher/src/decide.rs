@@ -27,8 +27,8 @@ pub struct Now {
     pub time: Duration,
     /// Somebody waits until everything that was read is sealed.
     pub flush: bool,
-    /// All partitions together hold more than they may.
-    pub over_budget: bool,
+    /// All partitions together hold so much that this one is to seal.
+    pub must_seal: bool,
 }
 
 /// Why a batch is sealed.
@@ -40,7 +40,7 @@ pub enum Reason {
     Bytes,
     /// It is large enough in records.
     Records,
-    /// All partitions together hold too much.
+    /// All partitions together hold much, and it is the largest.
     Budget,
     /// Its records' own times are far apart.
     RecordTime,
@@ -92,7 +92,7 @@ pub fn decide(accumulated: &Accumulated, now: &Now, settings: &SealSettings) -> 
         (accumulated.bytes >= settings.bytes, Reason::Bytes),
         (accumulated.records >= settings.records, Reason::Records),
         (now.flush, Reason::Flush),
-        (now.over_budget, Reason::Budget),
+        (now.must_seal, Reason::Budget),
         (worth && settings.span_seconds > 0 && accumulated.span >= settings.span(), Reason::RecordTime),
         (now.time >= old_at, Reason::Age),
         (now.time >= idle_at, Reason::Idle),
@@ -125,13 +125,13 @@ mod tests {
     #[test]
     fn each_limit_seals_for_its_own_reason() {
         let flush = Now { flush: true, ..at(110) };
-        let over_budget = Now { over_budget: true, ..at(110) };
+        let must_seal = Now { must_seal: true, ..at(110) };
         let busy = Accumulated { newest_at: Duration::from_secs(129), ..read(1, 1) };
         let cases = [
             (read(1, 1000), at(110), Reason::Bytes),
             (read(10, 1), at(110), Reason::Records),
             (read(1, 1), flush, Reason::Flush),
-            (read(1, 1), over_budget, Reason::Budget),
+            (read(1, 1), must_seal, Reason::Budget),
             (read(1, 1), at(112), Reason::Idle),
             (busy, at(130), Reason::Age),
         ];
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn nothing_read_is_never_sealed_even_for_a_flush() {
-        let now = Now { flush: true, over_budget: true, ..at(1000) };
+        let now = Now { flush: true, must_seal: true, ..at(1000) };
         assert_eq!(decide(&Accumulated::default(), &now, &settings()), Decision::WaitForRecord);
     }
 

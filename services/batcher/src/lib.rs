@@ -26,6 +26,7 @@ mod framed;
 mod handle;
 mod position;
 mod prepare;
+mod read;
 mod recent;
 mod schemas;
 mod settings;

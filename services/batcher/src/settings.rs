@@ -46,7 +46,8 @@ impl SealSettings {
 pub struct BatcherSettings {
     /// When a batch is sealed.
     pub seal: SealSettings,
-    /// Most bytes of records that wait to be sealed or are being sealed, over all partitions. When three fifths of it wait, the largest batch is sealed early.
+    /// Bytes of records that wait to be sealed or are being sealed, over all partitions. When three fifths of it wait, the largest batch is sealed early, so
+    /// that batches of `seal.bytes` need more than that. Twice as much may be held while batches cannot be sealed.
     pub buffered_bytes: u64,
     /// Ids that all partitions of the process together remember, in equal parts, to recognize a record that was sent twice. A replay that comes
     /// after so many other records of its partition is not recognized. A publisher that dies sends again what it had sent in its last second and

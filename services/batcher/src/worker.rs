@@ -15,12 +15,13 @@ use tokio::{
 
 use crate::{
     Accumulated, BatcherError, BatcherSettings, BatcherStatus, Decision, Now, PartitionStatus, Reason, Spent,
-    budget::{Room, Share},
+    budget::{Doing, Room, Share},
     decide,
     encoders::Encoders,
     framed::{self, Names},
     handle::Flush,
     position, prepare,
+    read::Read,
     recent::RecentIds,
     schemas::FoundSchemas,
     store::Store,
@@ -65,49 +66,6 @@ pub(crate) struct Worker<S> {
 
 /// Bytes of older batches that were written again which all workers together read for their ids when they look for their positions.
 const MOST_READ: u64 = 64 << 20;
-
-/// What was read and is not sealed.
-pub(crate) struct Read {
-    pub(crate) records: Arc<Vec<Record>>,
-    /// When the worker started; decisions count time from here.
-    epoch: Instant,
-    first_at: Duration,
-    newest_at: Duration,
-    /// Times of the first record and of the newest one, microseconds since 1970.
-    times: Option<(i64, i64)>,
-    /// Time that reading took.
-    took: Duration,
-    /// Flushes that are not answered yet.
-    pending: Vec<Flush>,
-}
-
-impl Read {
-    pub(crate) fn nothing() -> Self {
-        Self {
-            records: Arc::default(),
-            epoch: Instant::now(),
-            first_at: Duration::ZERO,
-            newest_at: Duration::ZERO,
-            times: None,
-            took: Duration::ZERO,
-            pending: Vec::new(),
-        }
-    }
-}
-
-impl Read {
-    fn span(&self) -> Duration {
-        let micros = self.times.map_or(0, |(first, newest)| newest.saturating_sub(first));
-        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-    }
-
-    fn note_times(&mut self, names: &Names, records: &[Record]) {
-        for time in records.iter().filter_map(|record| framed::peek_time(names, &record.payload)) {
-            let (first, newest) = self.times.unwrap_or((time, time));
-            self.times = Some((first, newest.max(time)));
-        }
-    }
-}
 
 impl<S: Store> Worker<S> {
     /// Works until it is told to stop. What was read and not sealed stays in the log.
@@ -175,7 +133,7 @@ impl<S: Store> Worker<S> {
         let next = self.intake.next();
         let flush = self.read.pending.iter().any(|flush| flush.upto.is_some_and(|upto| upto <= next));
         let room = self.share.room();
-        let now = Now { time, flush, over_budget: room == Room::Seal };
+        let now = Now { time, flush, must_seal: room == Room::Seal };
         let wait = match decide(&self.accumulated(), &now, &self.settings.seal) {
             Decision::Seal(reason) => return self.seal(reason).await,
             Decision::WaitUntil(end) => end.saturating_sub(time),
@@ -260,7 +218,7 @@ impl<S: Store> Worker<S> {
     async fn fill(&mut self) -> Result<(), BatcherError> {
         let before = self.accumulated();
         let room_records = self.settings.seal.records.saturating_sub(before.records);
-        let room_bytes = self.settings.seal.bytes.saturating_sub(before.bytes);
+        let room_bytes = self.settings.seal.bytes.saturating_sub(before.bytes).min(self.share.left());
         let begun = Instant::now();
         let more = match self.intake.poll(room_records as usize, room_bytes).await {
             Ok(more) => more,
@@ -298,9 +256,8 @@ impl<S: Store> Worker<S> {
 
     /// Seals what was read; whoever was first, the worker then stands after the batch of that name.
     async fn seal(&mut self, reason: Reason) -> Result<(), BatcherError> {
-        self.share.set_sealing(true);
         let sealed = self.try_seal(reason).await;
-        self.share.set_sealing(false);
+        self.share.set_doing(Doing::Gathering);
         sealed
     }
 
@@ -312,6 +269,7 @@ impl<S: Store> Worker<S> {
             self.lost = true;
             return Ok(());
         }
+        self.share.set_doing(Doing::Asking);
         let (prepared, topic_id) = tokio::try_join!(self.prepare(name, end), async { Ok(self.intake.topic_id().await?) })?;
         // Asked for after the records were read: ids never come back, so if it is the same now, all of them are that topic's.
         if topic_id != self.topic_id {
@@ -380,10 +338,12 @@ impl<S: Store> Worker<S> {
         let local = self.intake.is_local();
         let (records, recent) = (self.read.records.clone(), self.recent.clone());
         let what = || format!("{} partition {}", self.topic, self.partition);
+        self.share.set_doing(Doing::Encoding);
         let prepared = self
             .encoders
             .run_on_several(move |threads| prepare::prepare(range, &records, local, &recent, &names, &schemas, threads))
             .await;
+        self.share.set_doing(Doing::Asking);
         prepared.map_err(|why| BatcherError::Panicked { what: what(), why })?
     }
 

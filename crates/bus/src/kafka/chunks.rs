@@ -1,10 +1,13 @@
 //! Where payloads are copied to: memory that serves again once every record in it is gone.
 //!
-//! A batcher holds some twenty megabytes of records at any time and passes gigabytes. Taken from the allocator and given back, that memory is
-//! faulted in anew for every batch, which cost as much as decoding it; kept by the allocator in case it is wanted, it was a third of the process.
-//! Here as much is kept as was needed at once, and nothing else.
+//! A batcher holds some megabytes of records at any time and passes gigabytes. Taken from the allocator and given back, that memory is faulted in
+//! anew for every batch, which cost as much as decoding it; kept by the allocator in case it is wanted, it was a third of the process. Here as much
+//! is kept as was needed at once within a minute, and nothing else.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,7 +21,10 @@ const LARGEST: usize = CHUNK_BYTES / 4;
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     lent: VecDeque<BytesMut>,
+    given_back: Option<Instant>,
 }
+
+const GIVE_BACK_EVERY: Duration = Duration::from_mins(1);
 
 impl Chunks {
     /// Copies a payload into a chunk; into another one, which takes its place, when it has no room.
@@ -53,6 +59,14 @@ impl Chunks {
         BytesMut::with_capacity(CHUNK_BYTES)
     }
 
+    /// Gives chunks that nobody reads back to the allocator, once a minute: after a backlog nobody needs as many.
+    pub(super) fn give_back(&mut self, now: Instant) {
+        if now.duration_since(*self.given_back.get_or_insert(now)) >= GIVE_BACK_EVERY {
+            self.given_back = Some(now);
+            self.lent.retain_mut(|chunk| !chunk.try_reclaim(CHUNK_BYTES));
+        }
+    }
+
     /// Takes the chunk of a partition that is gone.
     pub(super) fn take_back(&mut self, chunk: Option<BytesMut>) {
         self.lent.extend(chunk);
@@ -78,6 +92,19 @@ mod tests {
         }
         // 600 records of 500 bytes at a time are five chunks, with the one that is written to and one that a single record holds back.
         assert!(chunks.lent.len() < 8, "{} chunks", chunks.lent.len());
+    }
+
+    #[test]
+    fn what_a_backlog_needed_is_given_back_and_what_is_read_is_not() {
+        let (mut chunks, mut open, begun) = (Chunks::default(), None, Instant::now());
+        let mut held: Vec<_> = (0..1000).map(|_| chunks.keep(&mut open, &[7; 1000])).collect();
+        chunks.give_back(begun);
+        assert_eq!(chunks.lent.len(), 15);
+        held.truncate(1);
+        chunks.give_back(begun + GIVE_BACK_EVERY / 2);
+        assert_eq!(chunks.lent.len(), 15);
+        chunks.give_back(begun + GIVE_BACK_EVERY);
+        assert_eq!((chunks.lent.len(), &*held[0]), (1, &[7; 1000][..]));
     }
 
     #[test]

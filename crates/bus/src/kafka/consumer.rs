@@ -20,11 +20,11 @@ use rdkafka::{
 
 use super::{KafkaError, KafkaSettings, client, token};
 
-/// What one partition may fill of an answer, at least: brokers give whole batches of a producer, and only the first of an answer when it is larger.
-const LEAST_FETCH: u64 = 1 << 20;
+/// What one partition may fill of an answer: brokers give whole batches of a producer, and only the first of an answer when it is larger.
+const FETCH_BYTES: u64 = 1 << 20;
 
-/// How many partitions an answer has room for. librdkafka asks for all of them in the same order; with room for one, each would be read to its end before
-/// the next one begins, and the workers of all others would have nothing to do.
+/// How many partitions an answer has room for. librdkafka begins anew with the same partitions whenever its queue was full; with room for one, each would be
+/// read to its end before the next one begins, and the workers of all others would have nothing to do. More would be memory, for every broker.
 const PARTITIONS_A_FETCH: u64 = 4;
 
 pub(crate) type Consumer = BaseConsumer<Context>;
@@ -132,15 +132,14 @@ pub(super) fn unassign(consumer: &Consumer, partitions: &TopicPartitionList) -> 
 pub(crate) fn make(settings: &KafkaSettings) -> Result<Consumer, KafkaError> {
     let consumer = &settings.consumer;
     let mut config = settings.client()?;
-    let fetch = (consumer.prefetch_bytes / PARTITIONS_A_FETCH).max(LEAST_FETCH);
     config
         .set("group.id", &consumer.group)
         .set("partition.assignment.strategy", consumer.assignment.as_str())
         .set("session.timeout.ms", consumer.session_timeout_milliseconds.to_string())
         .set("queued.max.messages.kbytes", consumer.prefetch_bytes.div_ceil(1024).to_string())
         // One answer holds this much of all partitions and that much of one; both grow when they are decompressed.
-        .set("fetch.max.bytes", (fetch * PARTITIONS_A_FETCH).to_string())
-        .set("fetch.message.max.bytes", fetch.to_string())
+        .set("fetch.max.bytes", (FETCH_BYTES * PARTITIONS_A_FETCH).to_string())
+        .set("fetch.message.max.bytes", FETCH_BYTES.to_string())
         // A full queue empties in milliseconds; by default the next fetch would wait a second.
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "100")

@@ -153,7 +153,15 @@ impl Member {
                     continue;
                 }
             }
-            match next(&consumer) {
+            // When nothing is there it is time to look around, and then to wait.
+            let event = match next(&consumer, Duration::ZERO) {
+                Event::Idle => {
+                    self.look_around();
+                    next(&consumer, POLL)
+                }
+                event => event,
+            };
+            match event {
                 Event::Record(message) => {
                     self.record(&message);
                     // Asking for the time costs as much as taking a record in.
@@ -221,6 +229,7 @@ impl Member {
         }
         self.pass_what_is_no_record();
         self.resume_drained();
+        self.chunks.give_back(self.looked);
     }
 
     fn leave(&mut self) {
@@ -240,7 +249,7 @@ impl Member {
     }
 }
 
-fn next(consumer: &Consumer) -> Event<'_> {
+fn next(consumer: &Consumer, wait: Duration) -> Event<'_> {
     match consumer.context().rebalance() {
         Some(Rebalance { assigned: true, partitions }) => return Event::Assigned(partitions),
         Some(Rebalance { assigned: false, partitions }) => {
@@ -248,7 +257,7 @@ fn next(consumer: &Consumer) -> Event<'_> {
         }
         None => {}
     }
-    match consumer.poll(POLL) {
+    match consumer.poll(wait) {
         None => Event::Idle,
         Some(Ok(message)) => Event::Record(message),
         Some(Err(error)) => Event::Failed(error),

@@ -15,7 +15,10 @@ use reqwest::{Certificate, Client, RequestBuilder, Url};
 use tokio::sync::watch;
 
 pub(crate) use self::answer::Lookup;
-use self::{answer::Answer, login::Login};
+use self::{
+    answer::Answer,
+    login::{Login, PASSWORD},
+};
 pub use self::{login::REGISTRY_PASSWORD_VARIABLE, status::RegistryStatus};
 use super::RegistrySettings;
 
@@ -90,9 +93,11 @@ pub enum RegistryError {
 
 impl RegistryError {
     /// Whether asking again cannot help: a person has to change something first.
-    pub const fn is_final(&self) -> bool {
+    pub fn is_final(&self) -> bool {
         match self {
-            Self::Settings(_) | Self::File { .. } | Self::Client { .. } | Self::Incompatible { .. } => true,
+            Self::Settings(_) | Self::Client { .. } | Self::Incompatible { .. } => true,
+            // Whoever rotates a password takes its file away for a moment. One that was not there at the start refused the client.
+            Self::File { what, .. } => *what != PASSWORD,
             Self::Unreachable { .. } | Self::Refused { .. } => false,
         }
     }

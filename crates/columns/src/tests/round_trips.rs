@@ -178,7 +178,9 @@ fn a_batch_that_several_threads_seal_is_the_same_as_one_that_one_seals() {
 
 #[test]
 fn rows_are_sealed_by_whose_they_are_and_read_by_when_they_came() {
-    let records: Vec<_> = (0..40).map(|n| said(["carl", "anna", "ben"][n as usize % 3], 40 - n, "Hello.")).collect();
+    // Enough for two row groups of several slices each.
+    let text = "Hello there. ".repeat(10_000);
+    let records: Vec<_> = (0..40).map(|n| said(["carl", "anna", "ben"][n as usize % 3], 40 - n, &text)).collect();
     let raw = encoded(&records);
     let raw: Vec<_> = (7..).map(Offset).zip(raw.iter().map(Vec::as_slice)).collect();
     let name = BatchName::new(Topic::Interactions, Partition(0), Offset(7));
@@ -187,6 +189,7 @@ fn rows_are_sealed_by_whose_they_are_and_read_by_when_they_came() {
     let ids: Vec<_> = records.iter().map(|record| IdHash::of(record.id.as_str())).collect();
     assert_eq!((&sealed.ids, &crate::open_ids(&name, &sealed.parquet).expect("read").1), (&ids, &ids));
 
+    assert_eq!(crate::merge::order(Topic::Interactions), ["tenant", "subject", "session", "turn", "offset"]);
     let rows = interactions(&read_batch(&sealed.parquet).expect("read")).expect("interactions");
     assert!(rows.is_sorted_by_key(|row| (row.subject.clone(), row.turn)) && rows.len() == 40);
     let between = |first, last| {

@@ -8,6 +8,9 @@ use super::{RegistryError, RegistrySettings, unreadable};
 /// Environment variable that holds the registry's password.
 pub const REGISTRY_PASSWORD_VARIABLE: &str = "NOCTURNE_REGISTRY_PASSWORD";
 
+/// What a password's file is called in errors.
+pub(super) const PASSWORD: &str = "password";
+
 /// A user name and where its password is.
 #[derive(Clone)]
 pub(super) struct Login {
@@ -30,7 +33,7 @@ impl Login {
         let password = match &settings.password_file {
             Some(file) => {
                 // One that is not there is found at the start, not at the first request.
-                fs::read_to_string(file).map_err(|source| unreadable("password", file, source))?;
+                fs::read_to_string(file).map_err(|source| unreadable(PASSWORD, file, source))?;
                 Password::In(file.clone())
             }
             None => Password::Given(env::var(REGISTRY_PASSWORD_VARIABLE).map_err(|_| missing())?),
@@ -47,7 +50,7 @@ impl Login {
             Password::Given(password) => return Ok(password.clone()),
             Password::In(file) => file,
         };
-        let read = tokio::fs::read_to_string(file).await.map_err(|source| unreadable("password", file, source))?;
+        let read = tokio::fs::read_to_string(file).await.map_err(|source| unreadable(PASSWORD, file, source))?;
         Ok(read.trim_end_matches(['\r', '\n']).to_owned())
     }
 }

@@ -9,7 +9,7 @@ pub struct RegistryStatus {
     pub answered: u64,
     /// Requests that it denied to this user, or to anybody without a name.
     pub denied: u64,
-    /// Requests that it, or something on the way, answered with anything else.
+    /// Requests that it, or something on the way, answered with anything else, or that could not be made.
     pub failed: u64,
     /// Requests without an answer.
     pub unreachable: u64,
@@ -23,10 +23,13 @@ impl RegistryStatus {
         let count = match asked {
             Ok(_) => &mut self.answered,
             Err(error) if error.is_denied() => &mut self.denied,
-            Err(RegistryError::Refused { .. } | RegistryError::Incompatible { .. }) => &mut self.failed,
+            // A password that cannot be read is a request that failed, too.
+            Err(RegistryError::Refused { .. } | RegistryError::Incompatible { .. } | RegistryError::File { .. }) => {
+                &mut self.failed
+            }
             Err(RegistryError::Unreachable { .. }) => &mut self.unreachable,
             // Nothing was asked.
-            Err(RegistryError::Settings(_) | RegistryError::File { .. } | RegistryError::Client { .. }) => return,
+            Err(RegistryError::Settings(_) | RegistryError::Client { .. }) => return,
         };
         *count += 1;
     }

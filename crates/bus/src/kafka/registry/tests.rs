@@ -52,6 +52,19 @@ async fn a_request_has_its_path_and_its_login() {
 }
 
 #[tokio::test]
+async fn a_password_that_is_away_for_a_moment_is_asked_for_again() {
+    let (mut settings, _served) = played("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n{\"id\":7}").await;
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    settings.username = "ada".to_owned();
+    settings.password_file = Some(secret.path().to_owned());
+    let registry = opened(&settings);
+    secret.close().expect("removed");
+    let away = registry.register("a-value", "\"string\"").await.expect_err("no password");
+    assert!(!away.is_final() && away.to_string().contains("password"), "{away}");
+    assert_eq!(registry.status().borrow().failed, 1);
+}
+
+#[tokio::test]
 async fn an_incompatible_schema_is_final_and_says_what_to_do() {
     let body = "HTTP/1.1 409 Conflict\r\ncontent-length: 37\r\n\r\n{\"error_code\":409,\"message\":\"no way\"}";
     let (settings, _served) = played(body).await;
