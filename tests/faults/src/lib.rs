@@ -3,10 +3,13 @@
 //! A fault test issues records with ids of its own, kills or breaks something, and at the end asks the lake. Nothing that was acknowledged
 //! may be missing, nothing may be there twice, nothing may be there that was never issued, and the audit must agree.
 
+pub mod deaths;
+pub mod rounds;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -136,15 +139,20 @@ impl Victim {
     }
 
     /// Waits for its end; whether it went well.
-    pub fn finish(mut self, patience: Duration, oracle: &mut Oracle) -> bool {
+    pub fn finish(self, patience: Duration, oracle: &mut Oracle) -> bool {
+        self.end(patience, oracle).is_some_and(|status| status.success())
+    }
+
+    /// Waits for its end, noting what it says meanwhile; how it ended, or nothing when time passes first.
+    pub fn end(mut self, patience: Duration, oracle: &mut Oracle) -> Option<ExitStatus> {
         let end = Instant::now() + patience;
         while let Ok(said) = self.said.recv_timeout(end.saturating_duration_since(Instant::now())) {
             oracle.note(&said);
         }
         if Instant::now() >= end {
-            return false;
+            return None;
         }
-        self.process.wait().is_ok_and(|status| status.success())
+        self.process.wait().ok()
     }
 }
 
@@ -153,20 +161,6 @@ impl Drop for Victim {
         self.process.kill().ok();
         self.process.wait().ok();
     }
-}
-
-/// How many rounds a test runs: `NOCTURNE_ROUNDS`, or its own number.
-pub fn rounds(usual: u64) -> u64 {
-    number("NOCTURNE_ROUNDS").unwrap_or(usual)
-}
-
-/// What a test's random moments are drawn from: `NOCTURNE_SEED`, or its own number.
-pub fn seed(usual: u64) -> u64 {
-    number("NOCTURNE_SEED").unwrap_or(usual)
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
 }
 
 /// What was issued.
@@ -185,6 +179,14 @@ impl Oracle {
     /// Its acknowledgement came.
     pub fn acknowledge(&mut self, id: &impl ToString) {
         self.acknowledged.insert(id.to_string());
+    }
+
+    /// Records that are sealed without a publisher.
+    pub fn acknowledge_all(&mut self, records: &[Interaction]) {
+        for record in records {
+            self.issue(&record.id);
+            self.acknowledge(&record.id);
+        }
     }
 
     /// Its subject asked to be forgotten: from now on it may be gone.

@@ -1,6 +1,6 @@
 //! `kill -9` of publisher, batcher and brokers at random moments over a real Kafka; and a batcher that wakes up after its partitions went to others.
 //!
-//! `NOCTURNE_ROUNDS=200 cargo test --workspace --test kafka_kills` runs more than the usual rounds; `NOCTURNE_SEED` draws other moments.
+//! `cargo test --workspace --test kafka_kills -- --rounds 200` runs more than the usual rounds; `--seed N` draws other moments.
 
 #![allow(clippy::panic, reason = "a test that has failed says with what")]
 
@@ -10,7 +10,10 @@ use std::{
 };
 
 use nocturne_bus::create_topics;
-use nocturne_faults::{Oracle, Verdict, Victim, kafka_settings, rounds, seed};
+use nocturne_faults::{
+    Oracle, Verdict, Victim, in_rounds, kafka_settings,
+    rounds::{Rounds, block_on},
+};
 use nocturne_lake::Lake;
 use nocturne_support::{Kafka, or_skip};
 use rand::{RngExt as _, SeedableRng as _};
@@ -20,6 +23,12 @@ const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 const LONG: Duration = Duration::from_secs(90);
 const RECORDS_A_ROUND: u64 = 300;
 
+in_rounds!(
+    killing_publisher_batcher_and_broker_loses_nothing_and_doubles_nothing,
+    brokers_that_are_killed_one_after_another_hold_nobody_up_and_lose_nothing,
+    a_batcher_that_wakes_after_its_partitions_went_to_another_doubles_nothing,
+);
+
 struct House {
     kafka: Kafka,
     name: &'static str,
@@ -27,10 +36,6 @@ struct House {
     dir: tempfile::TempDir,
     oracle: Oracle,
     issued: u64,
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
 }
 
 impl House {
@@ -72,12 +77,11 @@ impl House {
     }
 }
 
-#[test]
-fn killing_publisher_batcher_and_broker_loses_nothing_and_doubles_nothing() {
+fn killing_publisher_batcher_and_broker_loses_nothing_and_doubles_nothing(rounds: Rounds) {
     let mut house = House::new(or_skip!(Kafka::start(1)), "kills", 1);
-    let mut random = ChaCha8Rng::seed_from_u64(seed(7));
+    let mut random = ChaCha8Rng::seed_from_u64(rounds.seed_or(7));
     let mut batchers = vec![house.batcher(), house.batcher()];
-    for round in 1..=rounds(20) {
+    for round in 1..=rounds.or(20) {
         let publisher = house.publisher();
         publisher.leave_alone(Duration::from_millis(random.random_range(0..900)), &mut house.oracle);
         match round % 3 {
@@ -104,12 +108,11 @@ fn killing_publisher_batcher_and_broker_loses_nothing_and_doubles_nothing() {
     println!("{} acknowledged, {verdict:?}", house.oracle.acknowledged());
 }
 
-#[test]
-fn brokers_that_are_killed_one_after_another_hold_nobody_up_and_lose_nothing() {
+fn brokers_that_are_killed_one_after_another_hold_nobody_up_and_lose_nothing(rounds: Rounds) {
     let mut house = House::new(or_skip!(Kafka::start(3)), "cluster", 3);
-    let mut random = ChaCha8Rng::seed_from_u64(seed(11));
+    let mut random = ChaCha8Rng::seed_from_u64(rounds.seed_or(11));
     let batchers = [house.batcher(), house.batcher()];
-    for round in 0..rounds(4) {
+    for round in 0..rounds.or(4) {
         let broker = 1 + (round % 3) as u16;
         let publisher = house.publisher();
         publisher.leave_alone(Duration::from_millis(random.random_range(0..900)), &mut house.oracle);
@@ -130,8 +133,8 @@ fn brokers_that_are_killed_one_after_another_hold_nobody_up_and_lose_nothing() {
     drop(batchers);
 }
 
-#[test]
-fn a_batcher_that_wakes_after_its_partitions_went_to_another_doubles_nothing() {
+/// There is one round of it: most of its time is the brokers' waiting.
+fn a_batcher_that_wakes_after_its_partitions_went_to_another_doubles_nothing(_: Rounds) {
     let mut house = House::new(or_skip!(Kafka::start(1)), "zombie", 1);
     let zombie = house.batcher();
     let publisher = house.publisher();

@@ -1,12 +1,15 @@
 //! `kill -9` at random moments over the log of one machine: publisher and batcher in turn, each a process of its own.
 //!
-//! `NOCTURNE_ROUNDS=5000 cargo test --workspace --test kills` runs more than the usual rounds; `NOCTURNE_SEED` draws other moments.
+//! `cargo test --workspace --test kills -- --rounds 5000` runs more than the usual rounds; `--seed N` draws other moments.
 
 #![allow(clippy::panic, reason = "a test that has failed says with what")]
 
 use std::{path::Path, time::Duration};
 
-use nocturne_faults::{Oracle, Victim, rounds, seed};
+use nocturne_faults::{
+    Oracle, Victim, in_rounds,
+    rounds::{Rounds, block_on},
+};
 use nocturne_lake::Lake;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -15,10 +18,13 @@ const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 const LONG: Duration = Duration::from_mins(1);
 const RECORDS_A_ROUND: u64 = 400;
 
+in_rounds!(killing_publisher_and_batcher_at_any_moment_loses_nothing_and_doubles_nothing);
+
 struct House {
     log: String,
     lake: String,
     oracle: Oracle,
+    seed: u64,
     random: ChaCha8Rng,
     issued: u64,
 }
@@ -30,6 +36,7 @@ impl House {
             log: path("log"),
             lake: path("lake"),
             oracle: Oracle::default(),
+            seed,
             random: ChaCha8Rng::seed_from_u64(seed),
             issued: 0,
         }
@@ -70,20 +77,18 @@ impl House {
     }
 
     fn check(&self, round: u64) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let lake = Lake::open(&self.lake).expect("opens");
-        let verdict = runtime.block_on(self.oracle.check(&lake));
-        let verdict = verdict.unwrap_or_else(|faults| panic!("seed {}, round {round}:\n{faults}", seed(1)));
+        let verdict = block_on(self.oracle.check(&lake));
+        let verdict = verdict.unwrap_or_else(|faults| panic!("seed {}, round {round}:\n{faults}", self.seed));
         assert!(verdict.rows >= self.oracle.acknowledged(), "round {round}: {verdict:?}");
         assert_eq!(verdict.dead, 0, "round {round}");
     }
 }
 
-#[test]
-fn killing_publisher_and_batcher_at_any_moment_loses_nothing_and_doubles_nothing() {
-    let rounds = rounds(200);
+fn killing_publisher_and_batcher_at_any_moment_loses_nothing_and_doubles_nothing(given: Rounds) {
+    let rounds = given.or(200);
     let dir = tempfile::tempdir().expect("a folder");
-    let mut house = House::new(dir.path(), seed(1));
+    let mut house = House::new(dir.path(), given.seed_or(1));
     for round in 1..=rounds {
         // Two kills a round.
         house.publish(true);
@@ -94,5 +99,6 @@ fn killing_publisher_and_batcher_at_any_moment_loses_nothing_and_doubles_nothing
             house.check(round);
         }
     }
+    println!("{rounds} rounds, {} acknowledged", house.oracle.acknowledged());
     assert!(house.oracle.acknowledged() > rounds, "the kills left something to be acknowledged");
 }

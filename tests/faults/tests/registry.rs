@@ -2,20 +2,21 @@
 
 #![allow(clippy::panic, reason = "a test that has failed says with what")]
 
-use std::{sync::OnceLock, time::Duration};
+mod common;
 
-use nocturne_batcher::{Batcher, BatcherHandle};
+use std::{fs, sync::OnceLock};
+
 use nocturne_bus::{
-    Check, Finding, Group, KafkaSettings, RegistrySettings, Spool, SpoolSettings, create_topics, examine_registry,
+    Check, Finding, KafkaSettings, RegistrySettings, RegistryStatus, Spool, SpoolSettings, create_topics, examine_registry,
 };
 use nocturne_columns::{DeadLetter, read_dead_letters};
-use nocturne_faults::{Oracle, Verdict, encoded, interaction, kafka_settings, sealing};
-use nocturne_kit::Shutdown;
+use nocturne_faults::{Oracle, interaction, kafka_settings};
 use nocturne_lake::Lake;
 use nocturne_support::{Absent, Kafka, Python, Registry, or_skip};
 use nocturne_wire::{Topic, avro};
+use tempfile::NamedTempFile;
 
-const LONG: Duration = Duration::from_mins(1);
+use self::common::{LONG, Running, Sending, checked, publish};
 
 /// One cluster for all tests of this file; each has topics of its own.
 fn kafka() -> Result<&'static Kafka, Absent> {
@@ -30,76 +31,60 @@ fn registry() -> Result<&'static Registry, Absent> {
 }
 
 fn with_registry(settings: &KafkaSettings, url: &str) -> KafkaSettings {
-    let registry = RegistrySettings { url: url.to_owned(), ..RegistrySettings::default() };
+    // The doctor asks once: a machine with other work to do must not look like a registry that is away.
+    let registry = RegistrySettings { url: url.to_owned(), timeout_milliseconds: 30_000, ..RegistrySettings::default() };
     KafkaSettings { registry, ..settings.clone() }
 }
 
-struct Running {
-    handle: BatcherHandle,
-    shutdown: Shutdown,
-    task: tokio::task::JoinHandle<()>,
+/// One that speaks TLS under an authority of its own, and lets in whom it knows.
+fn secured() -> Result<&'static Registry, Absent> {
+    static REGISTRY: OnceLock<Result<Registry, Absent>> = OnceLock::new();
+    REGISTRY.get_or_init(Registry::start_secured).as_ref().map_err(Clone::clone)
 }
 
-impl Running {
-    async fn start(settings: &KafkaSettings, lake: &Lake) -> Self {
-        let batcher = Batcher::open(sealing(), Group::join(settings).expect("joins"), lake, "test").await.expect("opens");
-        let (handle, shutdown) = (batcher.handle(), Shutdown::new());
-        let stop = shutdown.clone();
-        Self { handle, shutdown, task: tokio::spawn(async move { batcher.run(stop).await.expect("no panic") }) }
-    }
-
-    async fn stop(self) {
-        self.shutdown.request();
-        tokio::time::timeout(LONG, self.task).await.expect("stops in time").expect("no panic");
-    }
-
-    /// Waits until so many records are sealed or dead.
-    async fn accounted(&self, records: u64) {
-        let mut status = self.handle.status();
-        let all =
-            status.wait_for(|status| status.partitions.values().map(|p| p.rows + p.dead + p.duplicates).sum::<u64>() >= records);
-        let waited = tokio::time::timeout(LONG, all).await.map(|status| drop(status.expect("alive")));
-        waited.unwrap_or_else(|_| panic!("not sealed: {:?}", self.handle.status().borrow()));
-    }
+/// A file with a password in it.
+fn written(password: &str) -> NamedTempFile {
+    let file = NamedTempFile::new().expect("a file");
+    fs::write(file.path(), password).expect("written");
+    file
 }
 
-struct Sending {
-    spool: Spool,
-    _dir: tempfile::TempDir,
+/// Everything that a secured registry wants, with the password in that file.
+fn with_secured(settings: &KafkaSettings, registry: &Registry, password: &NamedTempFile) -> KafkaSettings {
+    let (keys, plain) = (registry.secured(), with_registry(settings, &registry.url()));
+    let registry = RegistrySettings {
+        username: keys.username.to_owned(),
+        password_file: Some(password.path().to_owned()),
+        ca_file: Some(keys.ca),
+        ..plain.registry
+    };
+    KafkaSettings { registry, ..settings.clone() }
 }
 
-impl Sending {
-    fn open(settings: &KafkaSettings) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let spool = Spool::open(dir.path(), &SpoolSettings::default(), settings).expect("opens");
-        Self { spool, _dir: dir }
-    }
-
-    async fn publish(&self, oracle: &mut Oracle, prefix: &str, records: u64) {
-        for n in 0..records {
-            let record = interaction(prefix, n, 100);
-            let (key, payload) = encoded(&record);
-            oracle.issue(&record.id);
-            let ack = self.spool.publisher().publish_acked(Topic::Interactions, &key, payload.into()).expect("room");
-            ack.await.expect("kept");
-            oracle.acknowledge(&record.id);
-        }
-    }
-
-    async fn raw(&self, bytes: Vec<u8>) {
-        let ack = self.spool.publisher().publish_acked(Topic::Interactions, b"session", bytes.into()).expect("room");
-        ack.await.expect("kept");
-    }
-
-    async fn delivered(&self, records: u64) {
-        let mut status = self.spool.status();
-        let done = tokio::time::timeout(LONG, status.wait_for(|status| status.delivered >= records)).await;
-        done.unwrap_or_else(|_| panic!("not delivered: {:?}", self.spool.status().borrow())).expect("alive");
-    }
+/// Waits until so many records are sealed or dead.
+async fn accounted(batcher: &Running, records: u64) {
+    let mut status = batcher.handle.status();
+    let all =
+        status.wait_for(|status| status.partitions.values().map(|p| p.rows + p.dead + p.duplicates).sum::<u64>() >= records);
+    let waited = tokio::time::timeout(LONG, all).await.map(|status| drop(status.expect("alive")));
+    waited.unwrap_or_else(|_| panic!("not sealed: {:?}", batcher.handle.status().borrow()));
 }
 
-async fn checked(oracle: &Oracle, lake: &Lake) -> Verdict {
-    oracle.check(lake).await.unwrap_or_else(|faults| panic!("{faults}"))
+/// Waits until the spool says this of what holds it up.
+async fn held_up(spool: &Spool, by: &str) {
+    let mut status = spool.status();
+    let told = status.wait_for(|status| status.error.as_ref().is_some_and(|error| error.contains(by)));
+    drop(tokio::time::timeout(LONG, told).await.expect("told in time").expect("alive"));
+    assert_eq!((status.borrow().delivered, status.borrow().connected), (0, false));
+}
+
+fn counted(spool: &Spool) -> RegistryStatus {
+    *spool.registry().expect("one is configured").borrow()
+}
+
+async fn raw(sending: &Sending, bytes: Vec<u8>) {
+    let ack = sending.spool.publisher().publish_acked(Topic::Interactions, b"session", bytes.into()).expect("room");
+    ack.await.expect("kept");
 }
 
 async fn letters(lake: &Lake) -> Vec<DeadLetter> {
@@ -164,7 +149,7 @@ async fn confluents_client_reads_what_we_send_and_we_seal_what_it_sends() {
     let (lake, mut oracle) = (Lake::memory(), Oracle::default());
     let sending = Sending::open(&framing);
     sending.spool.registered().await.expect("registered");
-    sending.publish(&mut oracle, "ours", 50).await;
+    publish(&sending.spool.publisher(), &mut oracle, "ours", 0..50).await;
     sending.delivered(50).await;
     let topic = settings.topics.interactions.as_str();
     let seen = python.run(READ, &[&settings.brokers, &registry.url(), topic, "50"]).expect("runs");
@@ -173,7 +158,7 @@ async fn confluents_client_reads_what_we_send_and_we_seal_what_it_sends() {
     assert!(seen.contains(first), "{seen}");
     // Another process has no registry yet, and sends single objects into the same topic.
     let before = Sending::open(&settings);
-    before.publish(&mut oracle, "single", 20).await;
+    publish(&before.spool.publisher(), &mut oracle, "single", 0..20).await;
     before.delivered(20).await;
     let said = python.run(WRITE, &[&settings.brokers, &registry.url(), topic, avro::schema(Topic::Interactions), "30"]);
     assert_eq!(said.expect("runs").trim(), "0");
@@ -181,7 +166,7 @@ async fn confluents_client_reads_what_we_send_and_we_seal_what_it_sends() {
         oracle.issue(&interaction("foreign", n, 1).id);
     }
     let batcher = Running::start(&framing, &lake).await;
-    batcher.accounted(100).await;
+    accounted(&batcher, 100).await;
     batcher.stop().await;
     let verdict = checked(&oracle, &lake).await;
     assert_eq!((verdict.rows, verdict.dead, verdict.duplicates_dropped), (100, 0, 0), "{:?}", letters(&lake).await);
@@ -198,13 +183,13 @@ async fn ids_that_nobody_knows_are_letters_with_the_bytes_as_they_came() {
     let sending = Sending::open(&framing);
     sending.spool.registered().await.expect("registered");
     let mut oracle = Oracle::default();
-    sending.publish(&mut oracle, "ours", 10).await;
+    publish(&sending.spool.publisher(), &mut oracle, "ours", 0..10).await;
     let unknown = avro::framed(999_999, b"datum");
-    sending.raw(unknown.clone()).await;
+    raw(&sending, unknown.clone()).await;
     sending.delivered(11).await;
     let lake = Lake::memory();
     let batcher = Running::start(&framing, &lake).await;
-    batcher.accounted(11).await;
+    accounted(&batcher, 11).await;
     batcher.stop().await;
     let verdict = checked(&oracle, &lake).await;
     assert_eq!((verdict.rows, verdict.dead), (10, 1));
@@ -215,7 +200,7 @@ async fn ids_that_nobody_knows_are_letters_with_the_bytes_as_they_came() {
     let (mut alone, lake) = (settings.clone(), Lake::memory());
     alone.consumer.group = "alone".to_owned();
     let batcher = Running::start(&alone, &lake).await;
-    batcher.accounted(11).await;
+    accounted(&batcher, 11).await;
     batcher.stop().await;
     let found = letters(&lake).await;
     assert_eq!(found.len(), 11);
@@ -235,24 +220,17 @@ async fn a_registry_that_is_away_fails_no_request_and_kills_no_record() {
     let sending = Sending::open(&framing);
     let away = sending.spool.registered().await.expect_err("nobody answers");
     assert!(!away.is_final(), "{away}");
-    sending.publish(&mut oracle, "early", 40).await;
-    let mut status = sending.spool.status();
-    let told = status.wait_for(|status| status.error.as_ref().is_some_and(|error| error.contains("schema registry")));
-    drop(tokio::time::timeout(LONG, told).await.expect("told in time").expect("alive"));
-    assert_eq!((status.borrow().delivered, status.borrow().connected), (0, false));
+    publish(&sending.spool.publisher(), &mut oracle, "early", 0..40).await;
+    held_up(&sending.spool, "schema registry").await;
     or_skip!(registry.start_again());
     sending.delivered(40).await;
     // A batcher that comes while it does not answer waits, and makes no letters.
     or_skip!(registry.freeze());
     let batcher = Running::start(&framing, &lake).await;
-    let mut status = batcher.handle.status();
-    let waiting = status.wait_for(|status| {
-        status.partitions.values().any(|p| p.error.as_ref().is_some_and(|error| error.contains("schema registry")))
-    });
-    drop(tokio::time::timeout(LONG, waiting).await.expect("told in time").expect("alive"));
+    batcher.fails_with("schema registry").await;
     assert!(letters(&lake).await.is_empty());
     or_skip!(registry.thaw());
-    batcher.accounted(40).await;
+    accounted(&batcher, 40).await;
     batcher.stop().await;
     let verdict = checked(&oracle, &lake).await;
     assert_eq!((verdict.rows, verdict.dead), (40, 0));
@@ -302,4 +280,114 @@ client.set_compatibility(subject, "BACKWARD")
     let elsewhere = with_registry(&ours, &registry.url().replace("/apis/ccompat/v7", "/nowhere"));
     let checks = examine_registry(&elsewhere).await;
     assert!(bad(&checks).iter().any(|check| check.fix.contains("where Confluent's API begins")), "{checks:?}");
+}
+
+/// What the doctor finds to mend, which is one thing.
+async fn diagnosis(settings: &KafkaSettings) -> (String, String) {
+    let checks = examine_registry(settings).await;
+    assert_eq!((checks.len(), bad(&checks).len()), (1, 1), "{checks:?}");
+    assert!(checks[0].what.contains(&settings.registry.url), "{checks:?}");
+    (checks[0].found.clone(), checks[0].fix.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_with_an_authority_and_users_of_its_own_is_used_at_both_ends() {
+    let (kafka, registry) = (or_skip!(kafka()), or_skip!(secured()));
+    let settings = kafka_settings(&kafka.brokers(), "secured");
+    let password = written(&format!("{}\n", registry.secured().password));
+    let framing = with_secured(&settings, registry, &password);
+    create_topics(&settings).await.expect("made");
+    let checks = examine_registry(&framing).await;
+    assert_eq!((checks.len(), bad(&checks).len()), (3, 0), "{checks:?}");
+    let (lake, mut oracle) = (Lake::memory(), Oracle::default());
+    let sending = Sending::open(&framing);
+    sending.spool.registered().await.expect("registered");
+    publish(&sending.spool.publisher(), &mut oracle, "ours", 0..40).await;
+    sending.delivered(40).await;
+    let told = counted(&sending.spool);
+    assert!(told.answered >= 2 && told.denied == 0 && told.ids_known == Some(true), "{told:?}");
+    let batcher = Running::start(&framing, &lake).await;
+    accounted(&batcher, 40).await;
+    batcher.stop().await;
+    let verdict = checked(&oracle, &lake).await;
+    assert_eq!((verdict.rows, verdict.dead), (40, 0), "{:?}", letters(&lake).await);
+    sending.spool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_not_configured_is_named_as_ca_file_and_records_wait_for_the_next_start() {
+    let (kafka, registry) = (or_skip!(kafka()), or_skip!(secured()));
+    let settings = kafka_settings(&kafka.brokers(), "authority");
+    let password = written(registry.secured().password);
+    let sound = with_secured(&settings, registry, &password);
+    let mut blind = sound.clone();
+    create_topics(&settings).await.expect("made");
+    for ca in [Some(registry.secured().stranger), None] {
+        blind.registry.ca_file = ca;
+        let (found, fix) = diagnosis(&blind).await;
+        assert!(found.contains("`ca_file`") && fix.contains("`ca_file`"), "{found}: {fix}");
+    }
+    let (lake, mut oracle, dir) = (Lake::memory(), Oracle::default(), tempfile::tempdir().expect("a folder"));
+    let brief = SpoolSettings { drain_seconds: 0, ..SpoolSettings::default() };
+    let spool = Spool::open(dir.path(), &brief, &blind).expect("opens");
+    let refused = spool.registered().await.expect_err("nobody vouches for it");
+    let told = refused.to_string();
+    let doing = format!("registering the schema of authority.interactions-value at the schema registry {}", registry.url());
+    assert!(told.starts_with(&doing) && told.contains("`ca_file` in [kafka.registry]") && !refused.is_final(), "{told}");
+    publish(&spool.publisher(), &mut oracle, "early", 0..40).await;
+    held_up(&spool, "`ca_file`").await;
+    let RegistryStatus { answered, unreachable, ids_known, .. } = counted(&spool);
+    assert!(answered == 0 && unreachable > 0 && ids_known == Some(false), "{:?}", counted(&spool));
+    spool.close().await;
+    let spool = Spool::open(dir.path(), &brief, &sound).expect("opens");
+    let mut status = spool.status();
+    let delivered = tokio::time::timeout(LONG, status.wait_for(|status| status.delivered >= 40)).await;
+    drop(delivered.expect("delivered in time").expect("alive"));
+    // A batcher that cannot reach it makes no letters of what it cannot read, either.
+    let batcher = Running::start(&blind, &lake).await;
+    batcher.fails_with("`ca_file`").await;
+    batcher.stop().await;
+    assert!(letters(&lake).await.is_empty());
+    let batcher = Running::start(&sound, &lake).await;
+    accounted(&batcher, 40).await;
+    batcher.stop().await;
+    let verdict = checked(&oracle, &lake).await;
+    assert_eq!((verdict.rows, verdict.dead), (40, 0), "{:?}", letters(&lake).await);
+    spool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_named_kills_no_record_and_needs_no_restart_once_its_file_is_mended() {
+    let (kafka, registry) = (or_skip!(kafka()), or_skip!(secured()));
+    let settings = kafka_settings(&kafka.brokers(), "password");
+    let password = written("wrong");
+    let mend = || fs::write(password.path(), registry.secured().password).expect("written");
+    let framing = with_secured(&settings, registry, &password);
+    create_topics(&settings).await.expect("made");
+    let (found, fix) = diagnosis(&framing).await;
+    assert!(found.contains("401") && fix.contains("`username`") && fix.contains("`password_file`"), "{found}: {fix}");
+    let (lake, mut oracle) = (Lake::memory(), Oracle::default());
+    let sending = Sending::open(&framing);
+    let denied = sending.spool.registered().await.expect_err("it is wrong");
+    let told = denied.to_string();
+    assert!(told.contains("401") && told.contains("`username`") && told.contains("`password_file`"), "{told}");
+    assert!(denied.is_denied() && !denied.is_final(), "{told}");
+    publish(&sending.spool.publisher(), &mut oracle, "early", 0..40).await;
+    held_up(&sending.spool, "401").await;
+    let RegistryStatus { answered, denied, ids_known, .. } = counted(&sending.spool);
+    assert!(answered == 0 && denied > 0 && ids_known == Some(false), "{:?}", counted(&sending.spool));
+    mend();
+    sending.delivered(40).await;
+    assert_eq!(counted(&sending.spool).ids_known, Some(true));
+    fs::write(password.path(), "wrong again").expect("written");
+    let batcher = Running::start(&framing, &lake).await;
+    let told = batcher.fails_with("401").await;
+    assert!(told.contains("`password_file`"), "{told}");
+    assert!(letters(&lake).await.is_empty());
+    mend();
+    accounted(&batcher, 40).await;
+    batcher.stop().await;
+    let verdict = checked(&oracle, &lake).await;
+    assert_eq!((verdict.rows, verdict.dead), (40, 0), "{:?}", letters(&lake).await);
+    sending.spool.close().await;
 }

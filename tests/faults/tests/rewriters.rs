@@ -1,13 +1,17 @@
 //! `kill -9` of rewriters at random moments over a real S3 server. Readers see every row once after each, and whoever comes next finishes.
 //!
-//! `NOCTURNE_ROUNDS=500 cargo test --workspace --test rewriters` runs more than the usual rounds; `NOCTURNE_SEED` draws other moments.
+//! `cargo test --workspace --test rewriters -- --rounds 500` runs more than the usual rounds; `--seed N` draws other moments.
 
 #![allow(clippy::panic, reason = "a test that has failed says with what")]
 
 use std::{collections::BTreeSet, time::Duration};
 
 use nocturne_compact::Rewriter;
-use nocturne_faults::{Oracle, Verdict, Victim, audited, eager_compaction, interaction, rounds, seal_batch, seed};
+use nocturne_faults::{
+    Oracle, Verdict, Victim, audited, eager_compaction, in_rounds, interaction,
+    rounds::{Rounds, block_on},
+    seal_batch,
+};
 use nocturne_lake::Lake;
 use nocturne_support::{S3, or_skip};
 use nocturne_wire::InteractionId;
@@ -18,6 +22,8 @@ const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 const LONG: Duration = Duration::from_mins(1);
 const BATCHES_A_ROUND: u64 = 5;
 const ROWS_A_BATCH: u64 = 30;
+
+in_rounds!(rewriters_that_are_killed_at_any_moment_show_every_row_once_and_the_next_one_finishes);
 
 struct House {
     server: S3,
@@ -39,11 +45,8 @@ impl House {
             let first = self.sealed.len() as u64;
             let records: Vec<_> = (first..first + ROWS_A_BATCH).map(|n| interaction("r", n, 100)).collect();
             seal_batch(&self.lake, first, &records).await.expect("sealed");
-            for record in records {
-                self.oracle.issue(&record.id);
-                self.oracle.acknowledge(&record.id);
-                self.sealed.push((record.id, record.subject.to_string()));
-            }
+            self.oracle.acknowledge_all(&records);
+            self.sealed.extend(records.into_iter().map(|record| (record.id, record.subject.to_string())));
         }
         self.note_forgotten();
     }
@@ -83,12 +86,14 @@ impl House {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rewriters_that_are_killed_at_any_moment_show_every_row_once_and_the_next_one_finishes() {
-    let mut house = House::new(or_skip!(S3::start()));
-    let mut random = ChaCha8Rng::seed_from_u64(seed(5));
+fn rewriters_that_are_killed_at_any_moment_show_every_row_once_and_the_next_one_finishes(rounds: Rounds) {
+    let house = House::new(or_skip!(S3::start()));
+    block_on(killing(house, rounds.or(15), rounds.seed_or(5)));
+}
+
+async fn killing(mut house: House, rounds: u64, seed: u64) {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut unfinished = 0;
-    let rounds = rounds(15);
     for round in 1..=rounds {
         house.seal().await;
         let subject = format!("subject-{}", round % 97);

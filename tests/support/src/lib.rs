@@ -5,9 +5,12 @@
 //! however that ends: a guardian reads a pipe that only the process holds open.
 
 mod azure;
+mod clock;
 mod disk;
+mod gcs;
 mod kafka;
 mod kcat;
+mod preload;
 mod python;
 mod registry;
 mod s3;
@@ -15,14 +18,16 @@ mod script;
 mod steps;
 
 pub use azure::Azure;
+pub use clock::Clock;
 pub use disk::SmallDisk;
+pub use gcs::Gcs;
 pub use kafka::{Kafka, Secured};
 pub use kcat::Kcat;
 pub use python::Python;
-pub use registry::Registry;
+pub use registry::{Registry, SecuredRegistry};
 pub use s3::S3;
 pub use script::Absent;
-pub use steps::Steps;
+pub use steps::{Death, Step, Steps};
 
 /// Gives the value, or prints why there is none and returns from the test.
 #[macro_export]

@@ -1,13 +1,15 @@
 //! A process to be killed: a publisher, a batcher or a rewriter, told on its command line what to do, that says on standard output what it has acknowledged.
 //!
 //! `victim publish-local DIR PREFIX FIRST COUNT` · `victim batch-local DIR LAKE` · `victim publish-kafka DIR BROKERS NAME PREFIX FIRST COUNT` ·
-//! `victim batch-kafka BROKERS NAME LAKE` · `victim compact LAKE` · `victim erase LAKE SUBJECT`
+//! `victim batch-kafka BROKERS NAME LAKE` · `victim seal-kafka BROKERS NAME GROUP LAKE` · `victim live-local DIR LAKE PREFIX` · `victim compact LAKE` ·
+//! `victim erase LAKE SUBJECT`
 
 use std::{
     env,
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -21,6 +23,12 @@ use nocturne_kit::{
 };
 use nocturne_lake::Lake;
 use nocturne_wire::{SubjectId, Topic};
+
+/// Records that one who publishes and seals publishes at once: too few for a batch, so that only time seals them.
+const BURST: u64 = 30;
+
+/// Long enough for the idle batcher to seal.
+const BETWEEN_BURSTS: Duration = Duration::from_millis(1300);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -68,6 +76,16 @@ async fn run(args: &[&str]) -> Result<(), Failure> {
             running.await??;
             log.close().await;
         }
+        ["trickle-kafka", dir, brokers, name, count] => {
+            let spool = Spool::open(Path::new(dir), &SpoolSettings::default(), &kafka_settings(brokers, name))?;
+            let mut status = spool.status();
+            for n in 0..count.parse()? {
+                publish(&spool.publisher(), "t", n, 1).await?;
+                // Told once a second.
+                drop(status.wait_for(|status| status.delivered > n).await?);
+                say(&format!("delivered {n}"))?;
+            }
+        }
         ["publish-kafka", dir, brokers, name, prefix, first, count] => {
             let settings = SpoolSettings { drain_seconds: DRAIN_SECONDS, ..SpoolSettings::default() };
             let spool = Spool::open(Path::new(dir), &settings, &kafka_settings(brokers, name))?;
@@ -88,6 +106,25 @@ async fn run(args: &[&str]) -> Result<(), Failure> {
             say("open")?;
             batcher.run(Shutdown::new()).await?;
         }
+        // Seals what there is, and ends.
+        ["seal-kafka", brokers, name, group, lake] => {
+            let mut settings = kafka_settings(brokers, name);
+            settings.consumer.group = (*group).to_owned();
+            let partitions = (settings.create.interactions + settings.create.feedback) as usize;
+            let batcher = Batcher::open(sealing(), Group::join(&settings)?, &Lake::open(lake)?, "victim").await?;
+            say("open")?;
+            let (handle, shutdown) = (batcher.handle(), Shutdown::new());
+            let running = tokio::spawn(batcher.run(shutdown.clone()));
+            let mut status = handle.status();
+            drop(status.wait_for(|status| status.partitions.len() == partitions).await?);
+            say("assigned")?;
+            handle.flush().await?;
+            say("sealed")?;
+            shutdown.request();
+            running.await??;
+            say("left")?;
+        }
+        ["live-local", dir, lake, prefix] => live(Path::new(dir), &Lake::open(lake)?, prefix).await?,
         ["compact", lake] => {
             let rewriter = rewriter(lake)?;
             rewriter.compact(|_| {}).await?;
@@ -100,6 +137,22 @@ async fn run(args: &[&str]) -> Result<(), Failure> {
             say("done")?;
         }
         _ => return Err("wrong arguments".into()),
+    }
+    Ok(())
+}
+
+/// Publishes and seals in one process, as on a machine of its own, without end.
+async fn live(dir: &Path, lake: &Lake, prefix: &str) -> Result<(), Failure> {
+    let log = LocalLog::open(dir, &log_settings())?;
+    let batcher = Batcher::open(sealing(), Group::local(&log), lake, "victim").await?;
+    let mut running = tokio::spawn(batcher.run(Shutdown::new()));
+    let publisher = log.publisher();
+    for burst in 0.. {
+        publish(&publisher, prefix, burst * BURST, BURST).await?;
+        tokio::select! {
+            ended = &mut running => ended??,
+            () = tokio::time::sleep(BETWEEN_BURSTS) => {}
+        }
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "every test file uses some of it")]
 #![allow(clippy::panic, reason = "a test that has failed says with what")]
 
+pub(crate) mod bucket;
+
 use std::time::Duration;
 
 use nocturne_batcher::{Batcher, BatcherHandle, BatcherSettings};
