@@ -153,6 +153,11 @@ impl LocalLog {
         self.topic_ids.get(&topic).map_or("", String::as_str)
     }
 
+    /// Whether an identity is one that a log on a disk gives its topics; Kafka's look otherwise.
+    pub fn is_topic_id(id: &str) -> bool {
+        uuid::Uuid::parse_str(id).is_ok()
+    }
+
     /// The offsets that are there: from the first that was not trimmed to the one after the last durable record.
     pub fn range(&self, topic: Topic, partition: Partition) -> Range<Offset> {
         self.views.get(&(topic, partition)).map_or(Offset(0)..Offset(0), |view| view.start()..*view.end.borrow())

@@ -5,7 +5,7 @@ mod path;
 mod pure;
 mod run;
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -25,7 +25,7 @@ pub(crate) struct LandingArgs {
     #[arg(long, value_name = "BROKERS", help_heading = "Landing")]
     kafka: Option<String>,
     /// Records a run
-    #[arg(long, value_name = "N", default_values_t = [200_000], value_delimiter = ',', help_heading = "Landing")]
+    #[arg(long, value_name = "N", default_values_t = [200_000], value_delimiter = ',', help_heading = "Landing", value_parser = clap::value_parser!(u64).range(1..))]
     records: Vec<u64>,
     /// Bytes a record
     #[arg(long, value_name = "BYTES", default_values_t = [142, 1024, 8192], value_delimiter = ',', help_heading = "Landing")]
@@ -153,7 +153,7 @@ pub(super) async fn measure(args: &LandingArgs) -> anyhow::Result<Figures> {
 
 fn of(transport: &Transport, material: &Material, partitions: u32, records: u64, landed: &Landed, pure: &Pure) -> Run {
     let records_per_second = landed.measured as f64 / landed.seconds;
-    let compress = pure.compress_share / (pure.encode_share + pure.compress_share);
+    let compress = pure.compress_share / (pure.encode_share + pure.compress_share).max(f64::MIN_POSITIVE);
     let encode = landed.spent.encode.as_secs_f64();
     Run {
         transport: transport.name(),
@@ -163,7 +163,8 @@ fn of(transport: &Transport, material: &Material, partitions: u32, records: u64,
         records_per_second,
         megabytes_per_second: records_per_second * material.mean_bytes() as f64 / 1e6,
         of_pure: records_per_second / pure.records_per_second,
-        of_pure_a_core: landed.busy.map(|busy| {
+        // A tick of the system's clock is no measure.
+        of_pure_a_core: landed.busy.filter(|busy| *busy > Duration::from_millis(200)).map(|busy| {
             let cores = thread::available_parallelism().map_or(1, usize::from) as f64;
             landed.measured as f64 / busy.as_secs_f64() / (pure.records_per_second / cores)
         }),

@@ -84,8 +84,9 @@ pub(super) async fn run(global: &Global, args: &EpochArgs) -> anyhow::Result<Out
     let mut config = Config::load(args.config.as_deref())?;
     config.store.override_with(global);
     let lake = places::configured_lake(&global.state, &config.store)?;
-    let state = look(global, &config, topic).await?;
     let sealed = sealed(&lake, topic).await?;
+    of_this_transport(&config, topic, &sealed)?;
+    let state = look(global, &config, topic).await?;
     let newest =
         lake.epochs().newest(topic).await.advise("reading the lake's epochs", "restore the folder epochs/ from a copy")?;
     let lines = plan(&state, &sealed, newest.as_ref()).ok_or_else(|| {
@@ -109,6 +110,18 @@ pub(super) async fn run(global: &Global, args: &EpochArgs) -> anyhow::Result<Out
     let shown = Shown { topic, was, is: state.id, partitions: lines, accepted: args.accept };
     output::show(global.format, &shown, describe)?;
     Ok(Outcome::Done)
+}
+
+/// Refuses to hold batches that came from Kafka against a log of this machine: what differs then is not the topic, but the configuration. The other way round
+/// is how a lake moves to Kafka.
+fn of_this_transport(config: &Config, topic: Topic, sealed: &BTreeMap<Partition, BatchFooter>) -> anyhow::Result<()> {
+    match sealed.values().next() {
+        Some(newest) if !config.kafka.is_set() && !LocalLog::is_topic_id(&newest.topic_id) => Err(refused(
+            format!("looking for a break of {topic}: the lake's batches come from Kafka, and no brokers are configured"),
+            "give --config with `brokers` in [kafka]",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The topic as the brokers, or this machine's log, have it.
@@ -232,6 +245,21 @@ mod tests {
         newest: Option<&Epoch>,
     ) -> Option<(u64, u64, u64, u64)> {
         plan(state, sealed, newest).map(|lines| (lines[0].begin.0, lines[0].shift, lines[0].lost, lines[0].waiting))
+    }
+
+    #[test]
+    fn batches_of_kafka_are_not_held_against_a_log_of_this_machine() {
+        let (log, mut kafka) = (Config::default(), Config::default());
+        kafka.kafka.brokers = "broker:9092".to_owned();
+        let uuid = "01a2282e-7f4c-7000-8000-0123456789ab";
+        for (config, id, fits) in [
+            (&log, uuid, true),
+            (&kafka, uuid, true),
+            (&kafka, "06pta/6xTEeOnOTpnYp64A", true),
+            (&log, "06pta/6xTEeOnOTpnYp64A", false),
+        ] {
+            assert_eq!(of_this_transport(config, Topic::Feedback, &footer(9, id)).is_ok(), fits, "{id}");
+        }
     }
 
     #[test]
