@@ -233,7 +233,8 @@ pub struct ConsumerSettings {
     pub instance: Option<String>,
     /// How the group divides partitions.
     pub assignment: Assignment,
-    /// Most bytes that wait for the batcher's workers, in equal shares when one of them does not get on; as many again may wait inside librdkafka.
+    /// Most bytes that wait for the batcher's workers, in equal shares when one of them does not get on; as many again, and an answer of up to 4 MiB of
+    /// each broker, compressed, may wait inside librdkafka.
     pub prefetch_bytes: u64,
     /// Milliseconds without a sign of life after which partitions go to others.
     pub session_timeout_milliseconds: u64,
