@@ -198,3 +198,19 @@ fn rows_are_sealed_by_whose_they_are_and_read_by_when_they_came() {
     };
     assert_eq!((between(0, 100), between(10, 19)), (records.clone(), records[3..13].to_vec()));
 }
+
+#[test]
+fn feedback_is_sealed_by_whose_it_is() {
+    let verdicts: Vec<_> =
+        (0..30).map(|n| judged(&said(["carl", "anna"][n as usize % 2], 30 - n, "Hello."), n, 0.5, None)).collect();
+    let raw: Vec<_> = verdicts.iter().map(avro::encode_feedback).collect();
+    let raw: Vec<_> = (0..).map(Offset).zip(raw.iter().map(Vec::as_slice)).collect();
+    let name = BatchName::new(Topic::Feedback, Partition(0), Offset(0));
+    let range = crate::Range { name, last: Offset(29), begin: Offset(0), topic_id: "topic-a".to_owned(), writer: "w".to_owned() };
+    let sealed = crate::seal_records(range, &raw, Vec::new(), &[], None, 1).expect("sealed");
+    assert_eq!(crate::merge::order(Topic::Feedback), ["tenant", "subject", "interaction", "offset"]);
+    let rows = feedback(&read_batch(&sealed.parquet).expect("read")).expect("feedback");
+    assert!(rows.is_sorted_by_key(|row| (row.subject.clone(), row.interaction.clone())) && rows.len() == 30);
+    let came = crate::rows_between(&name, &sealed.parquet, Offset(0), Offset(29)).expect("read");
+    assert_eq!(feedback(&came).expect("feedback"), verdicts);
+}

@@ -103,6 +103,10 @@ fn an_interaction() -> impl Strategy<Value = Interaction> {
     })
 }
 
+fn checked<'a>(id: &'a str, time: jiff::Timestamp, place: Place<'a>) -> Checked<'a> {
+    Checked { id, time_micros: time.as_microsecond(), place }
+}
+
 proptest! {
     #[test]
     fn interactions_survive_the_round_trip(record in an_interaction()) {
@@ -144,29 +148,17 @@ proptest! {
         let mut bytes = GOLDEN_INTERACTION.to_vec();
         bytes[at.index(GOLDEN_INTERACTION.len())] ^= with;
         let decoded = decode_interaction(&bytes);
-        let decoded = decoded.as_ref().map(|record| Checked {
-            id: record.id.as_str(),
-            time_micros: record.time.as_microsecond(),
-            place: Place {
-                tenant: record.tenant.as_str(),
-                subject: record.subject.as_str(),
-                session: record.session.as_str(),
-                turn: record.turn,
-            },
+        let decoded = decoded.as_ref().map(|record| {
+            let (tenant, subject, session) = (record.tenant.as_str(), record.subject.as_str(), record.session.as_str());
+            checked(record.id.as_str(), record.time, Place { tenant, subject, session, turn: record.turn })
         });
         prop_assert_eq!(check(Topic::Interactions, &bytes), decoded.map_err(Clone::clone));
         let mut bytes = GOLDEN_FEEDBACK.to_vec();
         bytes[at.index(GOLDEN_FEEDBACK.len())] ^= with;
         let decoded = decode_feedback(&bytes);
-        let decoded = decoded.as_ref().map(|record| Checked {
-            id: record.id.as_str(),
-            time_micros: record.time.as_microsecond(),
-            place: Place {
-                tenant: record.tenant.as_str(),
-                subject: record.subject.as_str(),
-                session: record.interaction.as_str(),
-                turn: 0,
-            },
+        let decoded = decoded.as_ref().map(|record| {
+            let (tenant, subject, session) = (record.tenant.as_str(), record.subject.as_str(), record.interaction.as_str());
+            checked(record.id.as_str(), record.time, Place { tenant, subject, session, turn: 0 })
         });
         prop_assert_eq!(check(Topic::Feedback, &bytes), decoded.map_err(Clone::clone));
     }
