@@ -18,6 +18,7 @@ use crate::kernels::{
     gemm::{Factor, Write, product},
     math::{max, simd},
     norm,
+    real::Real,
 };
 
 /// One sequence of a call: its state and its new tokens.
@@ -202,14 +203,16 @@ fn share(base: &Base, weights: &Weights, scratch: &mut Scratch, spread: Spread, 
     for piece in pieces.iter_mut() {
         piece.state.position += piece.tokens.len();
     }
-    simd(|| out.chunks_exact_mut(width).zip(x.chunks_exact(width)).for_each(|(o, x)| norm::row(o, x, base.norm())));
+    simd(|| {
+        out.chunks_exact_mut(width).zip(x.chunks_exact(width)).for_each(|(o, x)| norm::row(o, x, base.norm(), norm::EPSILON))
+    });
 }
 
 /// Negative log-likelihood of a token under logits, in nats.
 pub fn surprise(logits: &[f32], token: u32) -> f32 {
     simd(|| {
         let top = max(logits);
-        let sum: f32 = logits.iter().map(|l| crate::kernels::math::exp(l - top)).sum();
+        let sum: f32 = logits.iter().map(|l| (l - top).exponential()).sum();
         top + sum.ln() - logits[token as usize]
     })
 }

@@ -18,14 +18,15 @@ use crate::{
     kernels::{
         attention::Attention,
         conv::ShortConv,
-        delta::GatedDelta,
+        delta::{DeltaMemory, Rule},
         embed::Embed,
         fast::FastBank,
         head::{HeadLoss, Tally, Targets},
         linear::Linear,
         mlp::{Activation, Mlp},
-        norm::RmsNorm,
+        norm::{EPSILON, RmsNorm},
         quiet::Quiet,
+        rope::Rope,
     },
 };
 
@@ -275,10 +276,19 @@ impl Hope {
         let qkv: Tensor<3> = apply2(qkv, mixer.conv.val(), Arc::new(ShortConv { silu }));
         let heads = self.settings.heads;
         let mixed: Tensor<3> = match &mixer.delta {
-            None => apply1(qkv, Arc::new(Attention { heads, theta: self.settings.theta })),
+            None => apply1(
+                qkv,
+                Arc::new(Attention { heads, kv_heads: heads, rope: Some(Rope::new(self.settings.theta)), window: None }),
+            ),
             Some(d) => {
                 let gates: Tensor<3> = linear(x, &d.gates);
-                let read: Tensor<3> = apply4(qkv, gates, d.a_log.val(), d.dt_bias.val(), Arc::new(GatedDelta { heads }));
+                let read: Tensor<3> = apply4(
+                    qkv,
+                    gates,
+                    d.a_log.val(),
+                    d.dt_bias.val(),
+                    Arc::new(DeltaMemory { heads, key: mixer.out.dims()[0] / heads, rule: Rule::Gated }),
+                );
                 norm(read, &d.norm)
             }
         };
@@ -313,7 +323,7 @@ impl Hope {
 }
 
 fn norm(x: Tensor<3>, gain: &Param<Tensor<1>>) -> Tensor<3> {
-    apply2(x, gain.val(), Arc::new(RmsNorm))
+    apply2(x, gain.val(), Arc::new(RmsNorm { epsilon: EPSILON }))
 }
 
 fn linear(x: Tensor<3>, w: &Param<Tensor<2>>) -> Tensor<3> {

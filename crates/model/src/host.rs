@@ -1,7 +1,7 @@
 //! Fused operations that run on the CPU over plain slices, with hand-written gradients, inside burn's autodiff graph.
 //!
 //! burn's `flex` backend computes a matrix product of this model's sizes at 30 to 55 GFLOP/s on two cores and keeps every
-//! intermediate of an element-wise chain; [`faer`]'s product reaches 110 to 190 on the same machine. An operation here implements [`HostOp`] once, and is
+//! intermediate of an element-wise chain; [`faer`]'s product reaches 110 to 190 on the same machine. An operation here implements [`Kernel`] once, and is
 //! registered with burn as a backend extension, so that the model is still an ordinary burn module: parameters, groups, freezing
 //! and optimizers are burn's. The rejected alternative, a training engine beside burn, would have made the model twice.
 
@@ -25,33 +25,60 @@ use burn::{
 };
 use burn_flex::FlexTensor;
 
+use crate::kernels::real::Real;
+
 /// A contiguous row-major tensor on the CPU.
 #[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
+pub struct View<'a, T = f32> {
     /// Values, row-major.
-    pub data: &'a [f32],
+    pub data: &'a [T],
     /// Extents.
     pub shape: &'a [usize],
 }
 
-/// What the forward pass of a [`HostOp`] gives.
+/// What the forward pass of an operation gives.
 #[derive(Debug, Default)]
-pub struct Forward {
+pub struct Forward<T = f32> {
     /// The output, row-major.
-    pub output: Vec<f32>,
+    pub output: Vec<T>,
     /// Extents of the output.
     pub shape: Vec<usize>,
     /// Whatever the backward pass wants to find again.
-    pub saved: Vec<Vec<f32>>,
+    pub saved: Vec<Vec<T>>,
 }
 
-/// A fused operation with its gradient.
-pub trait HostOp: Debug + Send + Sync {
+/// A fused operation with its hand-written gradient, over any type of numbers.
+pub trait Kernel: Debug + Send + Sync {
     /// Computes the output.
-    fn forward(&self, inputs: &[View<'_>]) -> Forward;
+    fn forward<T: Real>(&self, inputs: &[View<'_, T>]) -> Forward<T>;
 
     /// Computes the gradients of the inputs for which `needs` is set; the others may be `None`.
+    fn backward<T: Real>(
+        &self,
+        inputs: &[View<'_, T>],
+        saved: &[Vec<T>],
+        gradient: View<'_, T>,
+        needs: &[bool],
+    ) -> Vec<Option<Vec<T>>>;
+}
+
+/// A [`Kernel`] in the precision that ships.
+pub trait HostOp: Debug + Send + Sync {
+    /// See [`Kernel::forward`].
+    fn forward(&self, inputs: &[View<'_>]) -> Forward;
+
+    /// See [`Kernel::backward`].
     fn backward(&self, inputs: &[View<'_>], saved: &[Vec<f32>], gradient: View<'_>, needs: &[bool]) -> Vec<Option<Vec<f32>>>;
+}
+
+impl<K: Kernel> HostOp for K {
+    fn forward(&self, inputs: &[View<'_>]) -> Forward {
+        Kernel::forward(self, inputs)
+    }
+
+    fn backward(&self, inputs: &[View<'_>], saved: &[Vec<f32>], gradient: View<'_>, needs: &[bool]) -> Vec<Option<Vec<f32>>> {
+        Kernel::backward(self, inputs, saved, gradient, needs)
+    }
 }
 
 /// A shared operation.

@@ -1,4 +1,4 @@
-//! The fused operations: forward and gradient over row-major `f32` slices.
+//! The fused operations: forward and gradient over row-major slices.
 //!
 //! Shapes are written `[batch, time, channels]` (B, T, C); N stands for B × T rows. Every kernel has a test that compares its gradient with finite
 //! differences in `kernels/tests.rs`.
@@ -10,11 +10,14 @@ pub mod embed;
 pub mod fast;
 pub mod gemm;
 pub mod head;
+mod heads;
 pub mod linear;
 pub mod math;
 pub mod mlp;
 pub mod norm;
 pub mod quiet;
+pub mod real;
+pub mod rope;
 
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,10 @@ use super::{
 use crate::kernels::{
     delta, fast,
     gemm::{Factor, Write, product, product_here},
-    math::{axpy, dot, sigmoid, simd, softmax},
+    math::{axpy, dot, simd, softmax},
     mlp::Activation,
     norm,
+    real::Real,
 };
 
 /// Buffers that keep their capacity between calls.
@@ -66,7 +67,7 @@ fn normalize(out: &mut Vec<f32>, x: &[f32], gain: &[f32]) {
     out.clear();
     out.resize(x.len(), 0.0);
     let width = gain.len();
-    simd(|| out.chunks_exact_mut(width).zip(x.chunks_exact(width)).for_each(|(o, x)| norm::row(o, x, gain)));
+    simd(|| out.chunks_exact_mut(width).zip(x.chunks_exact(width)).for_each(|(o, x)| norm::row(o, x, gain, norm::EPSILON)));
 }
 
 /// Moves the rows `x` of all pieces through block `index`.
@@ -161,7 +162,7 @@ fn convolve(tail: &mut [f32], row: &mut [f32], w: &[f32], silu: bool) {
         tail[(before - 1) * channels..].copy_from_slice(&current);
     }
     if silu {
-        row.iter_mut().for_each(|x| *x *= sigmoid(*x));
+        row.iter_mut().for_each(|x| *x *= x.sigmoid());
     }
 }
 
@@ -178,7 +179,7 @@ fn attend(
     let (q, rest) = qkv.split_at_mut(width);
     let (k, v) = rest.split_at_mut(width);
     for x in q.chunks_exact_mut(head).chain(k.chunks_exact_mut(head)) {
-        base.rotary.apply(x, position, 1.0);
+        base.rotary.turn(x, position);
     }
     keys.extend_from_slice(k);
     values.extend_from_slice(v);
@@ -208,8 +209,8 @@ fn recall(qkv: &mut [f32], memory: &mut [f32], gates: &[f32], d: &DeltaWeights, 
         delta::normalize(&mut k[at.clone()]);
         let decay = delta::log_decay(gates[heads + h], d.a_log[h], d.dt_bias[h]);
         let memory = &mut memory[h * head * head..(h + 1) * head * head];
-        delta::step(memory, &q[at.clone()], &k[at.clone()], &v[at.clone()], sigmoid(gates[h]), decay, &mut raw);
-        norm::row(&mut out[at], &raw, &d.norm);
+        delta::step(memory, &q[at.clone()], &k[at.clone()], &v[at.clone()], gates[h].sigmoid(), decay, true, &mut raw);
+        norm::row(&mut out[at], &raw, &d.norm, norm::EPSILON);
     }
 }
 
@@ -240,7 +241,7 @@ fn fast_step(state: &mut FastState, qkv: &mut [f32], gate: f32, period: usize, r
     });
     state.keys.extend_from_slice(&qkv[width..2 * width]);
     state.values.extend_from_slice(&qkv[2 * width..]);
-    state.strengths.push(sigmoid(gate));
+    state.strengths.push(gate.sigmoid());
     if state.strengths.len() == period {
         fast::write_chunk(&mut state.memory, &state.keys, &state.values, &state.strengths, retention);
         state.keys.clear();

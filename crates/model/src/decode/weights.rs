@@ -6,7 +6,10 @@ use crate::{
     chat::ChatTokens,
     config::HopeConfig,
     error::ModelError,
-    kernels::attention::Rotary,
+    kernels::{
+        real::Real,
+        rope::{Rope, Rotary},
+    },
     params,
     tensors::{self, SLOW, Tensors, Values},
     tokenizer::Tokenizer,
@@ -83,7 +86,7 @@ impl Base {
         let (slow_layout, frozen): (BTreeMap<_, _>, _) = params::layout(&config).into_iter().partition(|(n, _)| n.contains(SLOW));
         tensors::check_layout(MODEL_FILE, &tensors, &frozen)?;
         let blocks = (0..config.mixers.len()).map(|n| BlockWeights::of(&tensors, n)).collect();
-        let rotary = Rotary::new(config.max_context, config.head_width(), config.rope_theta);
+        let rotary = Rotary::new(config.max_context, config.head_width(), &Rope::new(config.rope_theta));
         Ok(Self { config, tokenizer, tensors, blocks, rotary, slow_layout })
     }
 
@@ -165,7 +168,7 @@ impl BlockWeights {
             fast: find("cms.fast.qkv").map(|qkv| FastWeights {
                 qkv,
                 gate: take("cms.fast.gate"),
-                retention: crate::kernels::math::sigmoid(take("cms.fast.retention")[0]),
+                retention: take("cms.fast.retention")[0].sigmoid(),
                 out: take("cms.fast.out"),
             }),
         }

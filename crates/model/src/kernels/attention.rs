@@ -1,202 +1,283 @@
-//! Causal softmax attention with rotary positions, fused over heads.
+//! Causal softmax attention with rotary positions, grouped queries and, if wanted, a window.
+//!
+//! Queries are taken in blocks, so that nothing above the diagonal is computed and no row of probabilities outlives its block; the backward pass
+//! computes them again from the logarithms of their normalizers (Dao et al., `FlashAttention`).
 
 use rayon::prelude::*;
 
 use super::{
     gemm::{Factor, Write, product_here},
-    math::{dot, simd, softmax},
+    heads::{Columns, gather, scatter},
+    math::{axpy, dot, simd, softmax},
+    real::Real,
+    rope::{Rope, Rotary},
 };
-use crate::host::{Forward, HostOp, View};
+use crate::host::{Forward, Kernel, View};
 
-/// Sines and cosines of every position and frequency, `[T, half]` each.
-#[derive(Debug, Clone)]
-pub struct Rotary {
-    half: usize,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-}
-
-impl Rotary {
-    /// Tables for `time` positions from 0 and heads of `width` channels.
-    pub fn new(time: usize, width: usize, theta: f32) -> Self {
-        let half = width / 2;
-        let angle = |t: usize, i: usize| t as f32 * theta.powf(-(i as f32) / half as f32);
-        let table = |f: fn(f32) -> f32| (0..time * half).map(|n| f(angle(n / half, n % half))).collect();
-        Self { half, cos: table(f32::cos), sin: table(f32::sin) }
-    }
-
-    /// Rotates one head at a position; `sign` is 1 or, for the inverse, -1.
-    #[inline(always)]
-    pub fn apply(&self, head: &mut [f32], position: usize, sign: f32) {
-        let at = position * self.half..(position + 1) * self.half;
-        let (cos, sin) = (&self.cos[at.clone()], &self.sin[at]);
-        let (low, high) = head.split_at_mut(self.half);
-        for i in 0..self.half {
-            let (a, b) = (low[i], high[i]);
-            low[i] = a * cos[i] - b * sin[i] * sign;
-            high[i] = a * sin[i] * sign + b * cos[i];
-        }
-    }
-}
-
-/// Attention over `qkv [B, T, 3C]`; the output is `[B, T, C]`.
+/// Attention over `qkv [B, T, (H + 2G) W]`: all query heads, then all key heads, then all value heads. The output is `[B, T, H W]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
-    /// Number of heads; divides C.
+    /// Query heads, H.
     pub heads: usize,
-    /// Base of the rotary frequencies.
-    pub theta: f32,
+    /// Key and value heads, G; divides H.
+    pub kv_heads: usize,
+    /// Rotary positions, if any.
+    pub rope: Option<Rope>,
+    /// Tokens that a query sees, itself included; all before it when there is none.
+    pub window: Option<usize>,
 }
 
-struct Extents {
+/// Queries of one block.
+const BLOCK: usize = 64;
+
+/// Extents of a call.
+struct Extents<T> {
     batch: usize,
     time: usize,
-    channels: usize,
     width: usize,
+    scale: T,
+    rotary: Option<Rotary<T>>,
+}
+
+/// The rows of one block of queries and of the keys that they may see.
+#[derive(Clone, Copy)]
+struct Span {
+    from: usize,
+    to: usize,
+    keys_from: usize,
+}
+
+impl Span {
+    fn queries(self) -> usize {
+        self.to - self.from
+    }
+
+    fn keys(self) -> usize {
+        self.to - self.keys_from
+    }
+}
+
+/// One group: its queries `[H / G][T, W]`, its keys and its values `[T, W]`.
+struct Group<T> {
+    q: Vec<Vec<T>>,
+    k: Vec<T>,
+    v: Vec<T>,
 }
 
 impl Attention {
-    fn extents(self, qkv: View<'_>) -> Extents {
-        let channels = qkv.shape[2] / 3;
-        Extents { batch: qkv.shape[0], time: qkv.shape[1], channels, width: channels / self.heads }
+    fn extents<T: Real>(&self, qkv: View<'_, T>) -> Extents<T> {
+        let (batch, time) = (qkv.shape[0], qkv.shape[1]);
+        let width = qkv.shape[2] / (self.heads + 2 * self.kv_heads);
+        let rotary = self.rope.map(|rope| Rotary::new(time, width, &rope));
+        Extents { batch, time, width, scale: T::count(width).sqrt().recip(), rotary }
+    }
+
+    fn column<T>(&self, e: &Extents<T>, head: usize) -> Columns {
+        Columns { row: (self.heads + 2 * self.kv_heads) * e.width, at: head * e.width, width: e.width }
+    }
+
+    fn group<T: Real>(&self, e: &Extents<T>, qkv: View<'_, T>, n: usize) -> Group<T> {
+        let (b, g) = (n / self.kv_heads, n % self.kv_heads);
+        let take = |head| gather(qkv.data, e.time, b, self.column(e, head));
+        let turned = |head| {
+            let mut x = take(head);
+            e.turn(&mut x);
+            x
+        };
+        let each = self.heads / self.kv_heads;
+        let q = (g * each..(g + 1) * each).map(turned).collect();
+        Group { q, k: turned(self.heads + g), v: take(self.heads + self.kv_heads + g) }
+    }
+
+    fn spans(&self, time: usize) -> impl Iterator<Item = Span> + use<> {
+        let window = self.window.unwrap_or(time);
+        (0..time).step_by(BLOCK).map(move |from| {
+            let to = (from + BLOCK).min(time);
+            Span { from, to, keys_from: (from + 1).saturating_sub(window) }
+        })
+    }
+
+    /// The first key that a query sees.
+    fn first(&self, t: usize) -> usize {
+        self.window.map_or(0, |window| (t + 1).saturating_sub(window))
     }
 }
 
-/// Copies one head's part (0 = q, 1 = k, 2 = v) of one sequence into a dense `[T, width]`.
-fn gather(qkv: &[f32], e: &Extents, b: usize, part: usize, head: usize) -> Vec<f32> {
-    let row = 3 * e.channels;
-    let at = part * e.channels + head * e.width;
-    let sequence = &qkv[b * e.time * row..(b + 1) * e.time * row];
-    let mut out = Vec::with_capacity(e.time * e.width);
-    for t in 0..e.time {
-        out.extend_from_slice(&sequence[t * row + at..t * row + at + e.width]);
-    }
-    out
-}
-
-fn rotate_all(x: &mut [f32], e: &Extents, rotary: &Rotary, sign: f32) {
-    simd(|| x.chunks_exact_mut(e.width).enumerate().for_each(|(t, head)| rotary.apply(head, t, sign)));
-}
-
-/// Causal probabilities `[T, T]` of one head from its logits.
-fn probabilities(scores: &mut [f32], time: usize, scale: f32) {
-    simd(|| {
-        for (t, row) in scores.chunks_exact_mut(time).enumerate() {
-            let (seen, unseen) = row.split_at_mut(t + 1);
-            seen.iter_mut().for_each(|s| *s *= scale);
-            softmax(seen);
-            unseen.fill(0.0);
+impl<T: Real> Extents<T> {
+    fn turn(&self, x: &mut [T]) {
+        if let Some(rotary) = &self.rotary {
+            simd(|| x.chunks_exact_mut(self.width).enumerate().for_each(|(t, head)| rotary.turn(head, t)));
         }
-    });
-}
-
-impl HostOp for Attention {
-    fn forward(&self, inputs: &[View<'_>]) -> Forward {
-        let qkv = inputs[0];
-        let e = self.extents(qkv);
-        let rotary = Rotary::new(e.time, e.width, self.theta);
-        let scale = (e.width as f32).sqrt().recip();
-        let heads: Vec<(Vec<f32>, Vec<f32>)> = (0..e.batch * self.heads)
-            .into_par_iter()
-            .map(|n| {
-                let (b, head) = (n / self.heads, n % self.heads);
-                let mut q = gather(qkv.data, &e, b, 0, head);
-                let mut k = gather(qkv.data, &e, b, 1, head);
-                let v = gather(qkv.data, &e, b, 2, head);
-                rotate_all(&mut q, &e, &rotary, 1.0);
-                rotate_all(&mut k, &e, &rotary, 1.0);
-                let mut p = vec![0.0; e.time * e.time];
-                let factor = |x| Factor::new(x, e.time, e.width);
-                product_here(&mut p, Write::Set, factor(&q), factor(&k).t());
-                probabilities(&mut p, e.time, scale);
-                let mut o = vec![0.0; e.time * e.width];
-                product_here(&mut o, Write::Set, Factor::new(&p, e.time, e.time), factor(&v));
-                (o, p)
-            })
-            .collect();
-        let mut output = vec![0.0; e.batch * e.time * e.channels];
-        scatter(&mut output, e.channels, &e, self.heads, |b, head| [&heads[b * self.heads + head].0]);
-        let saved = heads.into_iter().map(|(_, p)| p).collect();
-        Forward { output, shape: vec![e.batch, e.time, e.channels], saved }
     }
 
-    fn backward(&self, inputs: &[View<'_>], saved: &[Vec<f32>], gradient: View<'_>, _: &[bool]) -> Vec<Option<Vec<f32>>> {
+    fn turn_back(&self, x: &mut [T]) {
+        if let Some(rotary) = &self.rotary {
+            simd(|| x.chunks_exact_mut(self.width).enumerate().for_each(|(t, head)| rotary.turn_back(head, t)));
+        }
+    }
+
+    fn rows<'a>(&self, x: &'a [T], from: usize, to: usize) -> Factor<'a, T> {
+        Factor::new(&x[from * self.width..to * self.width], to - from, self.width)
+    }
+
+    /// Scaled logits of a block.
+    fn logits(&self, q: &[T], k: &[T], s: Span) -> Vec<T> {
+        let mut scores = vec![T::zero(); s.queries() * s.keys()];
+        product_here(&mut scores, Write::Set, self.rows(q, s.from, s.to), self.rows(k, s.keys_from, s.to).t());
+        simd(|| super::math::scale(&mut scores, self.scale));
+        scores
+    }
+}
+
+impl Attention {
+    /// One head's output and the logarithms of its normalizers.
+    fn head<T: Real>(&self, e: &Extents<T>, q: &[T], k: &[T], v: &[T]) -> (Vec<T>, Vec<T>) {
+        let mut output = vec![T::zero(); e.time * e.width];
+        let mut log_sums = Vec::with_capacity(e.time);
+        for s in self.spans(e.time) {
+            let mut p = e.logits(q, k, s);
+            simd(|| {
+                for (row, t) in p.chunks_exact_mut(s.keys()).zip(s.from..) {
+                    let (low, high) = (self.first(t) - s.keys_from, t + 1 - s.keys_from);
+                    log_sums.push(softmax(&mut row[low..high]));
+                    row[..low].fill(T::zero());
+                    row[high..].fill(T::zero());
+                }
+            });
+            let p = Factor::new(&p, s.queries(), s.keys());
+            product_here(&mut output[s.from * e.width..s.to * e.width], Write::Set, p, e.rows(v, s.keys_from, s.to));
+        }
+        (output, log_sums)
+    }
+
+    /// Gradients of one head: `dq`, and what it adds to `dk` and `dv`.
+    fn head_backward<T: Real>(
+        &self,
+        e: &Extents<T>,
+        g: &Group<T>,
+        h: usize,
+        of: &Output<'_, T>,
+        dkv: &mut [Vec<T>; 2],
+    ) -> Vec<T> {
+        let q = &g.q[h];
+        let mut dq = vec![T::zero(); e.time * e.width];
+        for s in self.spans(e.time) {
+            let mut p = e.logits(q, &g.k, s);
+            let (dout, out) = (e.rows(of.gradient, s.from, s.to), s.from * e.width..s.to * e.width);
+            let mut ds = vec![T::zero(); p.len()];
+            product_here(&mut ds, Write::Set, dout, e.rows(&g.v, s.keys_from, s.to).t());
+            simd(|| {
+                let along = of.gradient[out.clone()].chunks_exact(e.width).zip(of.output[out.clone()].chunks_exact(e.width));
+                let rows = p.chunks_exact_mut(s.keys()).zip(ds.chunks_exact_mut(s.keys()));
+                for (((p, ds), (dout, out)), t) in rows.zip(along).zip(s.from..) {
+                    let (low, high) = (self.first(t) - s.keys_from, t + 1 - s.keys_from);
+                    let (along, log_sum) = (dot(dout, out), of.log_sums[t]);
+                    for (p, ds) in p[low..high].iter_mut().zip(&mut ds[low..high]) {
+                        *p = (*p - log_sum).exponential();
+                        *ds = (*ds - along) * *p * e.scale;
+                    }
+                    for row in [p, ds] {
+                        row[..low].fill(T::zero());
+                        row[high..].fill(T::zero());
+                    }
+                }
+            });
+            let (p, ds) = (Factor::new(&p, s.queries(), s.keys()), Factor::new(&ds, s.queries(), s.keys()));
+            let keys = s.keys_from * e.width..s.to * e.width;
+            product_here(&mut dq[out], Write::Set, ds, e.rows(&g.k, s.keys_from, s.to));
+            let [dk, dv] = dkv;
+            product_here(&mut dk[keys.clone()], Write::Add, ds.t(), e.rows(q, s.from, s.to));
+            product_here(&mut dv[keys], Write::Add, p.t(), dout);
+        }
+        e.turn_back(&mut dq);
+        dq
+    }
+}
+
+/// What a head gave and the gradient that came back.
+struct Output<'a, T> {
+    output: &'a [T],
+    log_sums: &'a [T],
+    gradient: &'a [T],
+}
+
+impl Kernel for Attention {
+    fn forward<T: Real>(&self, inputs: &[View<'_, T>]) -> Forward<T> {
         let qkv = inputs[0];
         let e = self.extents(qkv);
-        let rotary = Rotary::new(e.time, e.width, self.theta);
-        let scale = (e.width as f32).sqrt().recip();
-        let heads: Vec<[Vec<f32>; 3]> = (0..e.batch * self.heads)
+        let groups: Vec<Vec<(Vec<T>, Vec<T>)>> = (0..e.batch * self.kv_heads)
             .into_par_iter()
             .map(|n| {
-                let (b, head) = (n / self.heads, n % self.heads);
-                let mut q = gather(qkv.data, &e, b, 0, head);
-                let mut k = gather(qkv.data, &e, b, 1, head);
-                let v = gather(qkv.data, &e, b, 2, head);
-                rotate_all(&mut q, &e, &rotary, 1.0);
-                rotate_all(&mut k, &e, &rotary, 1.0);
-                let dout = gather_output(gradient.data, &e, b, head);
-                let [mut dq, mut dk, dv] = head_backward(&q, &k, &v, &saved[n], &dout, &e, scale);
-                rotate_all(&mut dq, &e, &rotary, -1.0);
-                rotate_all(&mut dk, &e, &rotary, -1.0);
-                [dq, dk, dv]
+                let g = self.group(&e, qkv, n);
+                g.q.iter().map(|q| self.head(&e, q, &g.k, &g.v)).collect()
             })
             .collect();
-        let mut dqkv = vec![0.0; qkv.data.len()];
-        scatter(&mut dqkv, 3 * e.channels, &e, self.heads, |b, head| {
-            let [q, k, v] = &heads[b * self.heads + head];
-            [q, k, v]
+        let heads: Vec<(Vec<T>, Vec<T>)> = groups.into_iter().flatten().collect();
+        let channels = self.heads * e.width;
+        let mut output = vec![T::zero(); e.batch * e.time * channels];
+        output.par_chunks_mut(e.time * channels).zip(heads.par_chunks(self.heads)).for_each(|(out, heads)| {
+            for (h, (head, _)) in heads.iter().enumerate() {
+                scatter(out, head, Columns { row: channels, at: h * e.width, width: e.width });
+            }
+        });
+        let mut saved: Vec<Vec<T>> = heads.into_iter().map(|(_, sums)| sums).collect();
+        saved.push(output.clone());
+        Forward { output, shape: vec![e.batch, e.time, channels], saved }
+    }
+
+    fn backward<T: Real>(
+        &self,
+        inputs: &[View<'_, T>],
+        saved: &[Vec<T>],
+        gradient: View<'_, T>,
+        _: &[bool],
+    ) -> Vec<Option<Vec<T>>> {
+        let qkv = inputs[0];
+        let e = self.extents(qkv);
+        let channels = self.heads * e.width;
+        let output = &saved[e.batch * self.heads];
+        let each = self.heads / self.kv_heads;
+        let groups: Vec<(Vec<Vec<T>>, [Vec<T>; 2])> = (0..e.batch * self.kv_heads)
+            .into_par_iter()
+            .map(|n| {
+                let (b, g) = (n / self.kv_heads, n % self.kv_heads);
+                let group = self.group(&e, qkv, n);
+                let mut dkv = [(); 2].map(|()| vec![T::zero(); e.time * e.width]);
+                let dq = (0..each).map(|h| {
+                    let columns = Columns { row: channels, at: (g * each + h) * e.width, width: e.width };
+                    let of = Output {
+                        output: &gather(output, e.time, b, columns),
+                        log_sums: &saved[b * self.heads + g * each + h],
+                        gradient: &gather(gradient.data, e.time, b, columns),
+                    };
+                    self.head_backward(&e, &group, h, &of, &mut dkv)
+                });
+                let dq = dq.collect();
+                e.turn_back(&mut dkv[0]);
+                (dq, dkv)
+            })
+            .collect();
+        let mut dqkv = vec![T::zero(); qkv.data.len()];
+        dqkv.par_chunks_mut(e.time * qkv.shape[2]).zip(groups.par_chunks(self.kv_heads)).for_each(|(out, groups)| {
+            for (g, (dq, [dk, dv])) in groups.iter().enumerate() {
+                dq.iter().enumerate().for_each(|(h, dq)| scatter(out, dq, self.column(&e, g * each + h)));
+                scatter(out, dk, self.column(&e, self.heads + g));
+                scatter(out, dv, self.column(&e, self.heads + self.kv_heads + g));
+            }
         });
         vec![Some(dqkv)]
     }
 }
 
-fn gather_output(x: &[f32], e: &Extents, b: usize, head: usize) -> Vec<f32> {
-    let sequence = &x[b * e.time * e.channels..(b + 1) * e.time * e.channels];
-    let mut out = Vec::with_capacity(e.time * e.width);
-    for row in sequence.chunks_exact(e.channels) {
-        out.extend_from_slice(&row[head * e.width..(head + 1) * e.width]);
+/// One query of one head against the keys and values so far, `[T, row]` of which the head has the columns from `at` on; adds to `out`.
+#[inline(always)]
+pub fn read<T: Real>(out: &mut [T], q: &[T], keys: &[T], values: &[T], row: usize, at: usize, scores: &mut Vec<T>) {
+    let width = q.len();
+    let scale = T::count(width).sqrt().recip();
+    scores.clear();
+    scores.extend(keys.chunks_exact(row).map(|k| dot(q, &k[at..at + width]) * scale));
+    softmax(scores);
+    for (p, v) in scores.iter().zip(values.chunks_exact(row)) {
+        axpy(out, *p, &v[at..at + width]);
     }
-    out
-}
-
-/// Writes per-head `[T, width]` parts back into rows of `row` channels; part `i` lies at channel `i C`.
-fn scatter<'a, const P: usize>(
-    out: &mut [f32],
-    row: usize,
-    e: &Extents,
-    heads: usize,
-    parts: impl Fn(usize, usize) -> [&'a Vec<f32>; P] + Sync,
-) {
-    out.par_chunks_mut(e.time * row).enumerate().for_each(|(b, sequence)| {
-        for head in 0..heads {
-            for (i, part) in parts(b, head).into_iter().enumerate() {
-                let at = i * e.channels + head * e.width;
-                for (target, source) in sequence.chunks_exact_mut(row).zip(part.chunks_exact(e.width)) {
-                    target[at..at + e.width].copy_from_slice(source);
-                }
-            }
-        }
-    });
-}
-
-fn head_backward(q: &[f32], k: &[f32], v: &[f32], p: &[f32], dout: &[f32], e: &Extents, scale: f32) -> [Vec<f32>; 3] {
-    let (time, width) = (e.time, e.width);
-    let tall = |x| Factor::new(x, time, width);
-    let mut dv = vec![0.0; time * width];
-    product_here(&mut dv, Write::Set, Factor::new(p, time, time).t(), tall(dout));
-    let mut ds = vec![0.0; time * time];
-    product_here(&mut ds, Write::Set, tall(dout), tall(v).t());
-    simd(|| {
-        for (ds, p) in ds.chunks_exact_mut(time).zip(p.chunks_exact(time)) {
-            let along = dot(ds, p);
-            for (ds, p) in ds.iter_mut().zip(p) {
-                *ds = (*ds - along) * p * scale;
-            }
-        }
-    });
-    let ds = Factor::new(&ds, time, time);
-    let (mut dq, mut dk) = (vec![0.0; time * width], vec![0.0; time * width]);
-    product_here(&mut dq, Write::Set, ds, tall(k));
-    product_here(&mut dk, Write::Set, ds.t(), tall(q));
-    [dq, dk, dv]
 }

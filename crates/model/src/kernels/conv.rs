@@ -2,8 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::math::{sigmoid, simd};
-use crate::host::{Forward, HostOp, View};
+use super::{
+    math::{simd, sum_of},
+    real::Real,
+};
+use crate::host::{Forward, Kernel, View};
 
 /// The convolution; inputs are `x [B, T, C]` and `w [J, C]`.
 #[derive(Debug, Clone, Copy)]
@@ -12,11 +15,11 @@ pub struct ShortConv {
     pub silu: bool,
 }
 
-impl HostOp for ShortConv {
-    fn forward(&self, inputs: &[View<'_>]) -> Forward {
+impl Kernel for ShortConv {
+    fn forward<T: Real>(&self, inputs: &[View<'_, T>]) -> Forward<T> {
         let (x, w) = (inputs[0], inputs[1]);
         let (time, channels, taps) = (x.shape[1], x.shape[2], w.shape[0]);
-        let mut linear = vec![0.0; x.data.len()];
+        let mut linear = vec![T::zero(); x.data.len()];
         let sequence = time * channels;
         linear.par_chunks_mut(sequence).zip(x.data.par_chunks(sequence)).for_each(|(y, x)| {
             simd(|| convolve(y, x, w.data, channels, taps));
@@ -26,15 +29,21 @@ impl HostOp for ShortConv {
             return Forward { output: linear, shape, saved: Vec::new() };
         }
         let mut output = linear.clone();
-        output.par_chunks_mut(sequence).for_each(|y| simd(|| y.iter_mut().for_each(|y| *y *= sigmoid(*y))));
+        output.par_chunks_mut(sequence).for_each(|y| simd(|| y.iter_mut().for_each(|y| *y *= y.sigmoid())));
         Forward { output, shape, saved: vec![linear] }
     }
 
-    fn backward(&self, inputs: &[View<'_>], saved: &[Vec<f32>], gradient: View<'_>, needs: &[bool]) -> Vec<Option<Vec<f32>>> {
+    fn backward<T: Real>(
+        &self,
+        inputs: &[View<'_, T>],
+        saved: &[Vec<T>],
+        gradient: View<'_, T>,
+        needs: &[bool],
+    ) -> Vec<Option<Vec<T>>> {
         let (x, w) = (inputs[0], inputs[1]);
         let (time, channels, taps) = (x.shape[1], x.shape[2], w.shape[0]);
         let sequence = time * channels;
-        let mut dx = vec![0.0; x.data.len()];
+        let mut dx = vec![T::zero(); x.data.len()];
         let linear = saved.first();
         let dw = dx
             .par_chunks_mut(sequence)
@@ -47,19 +56,13 @@ impl HostOp for ShortConv {
                 }
                 simd(|| convolve_backward(dx, &dy, &x.data[range], w.data, channels, taps, needs[1]))
             })
-            .reduce(
-                || vec![0.0; taps * channels],
-                |mut a, b| {
-                    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-                    a
-                },
-            );
+            .reduce(Vec::new, sum_of);
         vec![Some(dx), needs[1].then_some(dw)]
     }
 }
 
 #[inline(always)]
-fn convolve(y: &mut [f32], x: &[f32], w: &[f32], channels: usize, taps: usize) {
+fn convolve<T: Real>(y: &mut [T], x: &[T], w: &[T], channels: usize, taps: usize) {
     let time = y.len() / channels;
     for t in 0..time {
         let out = &mut y[t * channels..(t + 1) * channels];
@@ -73,26 +76,32 @@ fn convolve(y: &mut [f32], x: &[f32], w: &[f32], channels: usize, taps: usize) {
     }
 }
 
+/// The derivative of `x · sigmoid(x)`.
 #[inline(always)]
-fn silu_backward(dy: &mut [f32], linear: &[f32]) {
+pub(super) fn silu_slope<T: Real>(x: T) -> T {
+    let s = x.sigmoid();
+    s * (T::one() + x * (T::one() - s))
+}
+
+#[inline(always)]
+fn silu_backward<T: Real>(dy: &mut [T], linear: &[T]) {
     for (dy, x) in dy.iter_mut().zip(linear) {
-        let s = sigmoid(*x);
-        *dy *= s * (1.0 + x * (1.0 - s));
+        *dy *= silu_slope(*x);
     }
 }
 
 #[inline(always)]
-fn convolve_backward(
-    dx: &mut [f32],
-    dy: &[f32],
-    x: &[f32],
-    w: &[f32],
+fn convolve_backward<T: Real>(
+    dx: &mut [T],
+    dy: &[T],
+    x: &[T],
+    w: &[T],
     channels: usize,
     taps: usize,
     with_weight: bool,
-) -> Vec<f32> {
+) -> Vec<T> {
     let time = dy.len() / channels;
-    let mut dw = vec![0.0; taps * channels];
+    let mut dw = vec![T::zero(); taps * channels];
     for t in 0..time {
         let dy = &dy[t * channels..(t + 1) * channels];
         for j in (taps - 1).saturating_sub(t)..taps {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::host::{Forward, HostOp, View};
+use super::real::Real;
+use crate::host::{Forward, Kernel, View};
 
 /// Looks up `ids` in a table `[V, C]`; the output is `[B, T, C]`.
 #[derive(Debug, Clone)]
@@ -13,8 +14,8 @@ pub struct Embed {
     pub batch: usize,
 }
 
-impl HostOp for Embed {
-    fn forward(&self, inputs: &[View<'_>]) -> Forward {
+impl Kernel for Embed {
+    fn forward<T: Real>(&self, inputs: &[View<'_, T>]) -> Forward<T> {
         let table = inputs[0];
         let width = table.shape[1];
         let mut output = Vec::with_capacity(self.ids.len() * width);
@@ -25,13 +26,13 @@ impl HostOp for Embed {
         Forward { output, shape: vec![self.batch, self.ids.len() / self.batch, width], saved: Vec::new() }
     }
 
-    fn backward(&self, inputs: &[View<'_>], _: &[Vec<f32>], gradient: View<'_>, _: &[bool]) -> Vec<Option<Vec<f32>>> {
+    fn backward<T: Real>(&self, inputs: &[View<'_, T>], _: &[Vec<T>], gradient: View<'_, T>, _: &[bool]) -> Vec<Option<Vec<T>>> {
         let table = inputs[0];
         let width = table.shape[1];
-        let mut dtable = vec![0.0; table.data.len()];
+        let mut dtable = vec![T::zero(); table.data.len()];
         for (id, row) in self.ids.iter().zip(gradient.data.chunks_exact(width)) {
             let from = *id as usize * width;
-            dtable[from..from + width].iter_mut().zip(row).for_each(|(d, g)| *d += g);
+            dtable[from..from + width].iter_mut().zip(row).for_each(|(d, g)| *d += *g);
         }
         vec![Some(dtable)]
     }

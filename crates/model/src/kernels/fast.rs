@@ -10,9 +10,10 @@ use rayon::prelude::*;
 use super::{
     delta::normalize,
     gemm::{Factor, Write, product_here},
-    math::{dot, sigmoid, simd},
+    math::{dot, scale, simd},
+    real::Real,
 };
-use crate::host::{Forward, HostOp, View};
+use crate::host::{Forward, Kernel, View};
 
 /// The bank over `qkv [B, T, 3W]`, `gate [B, T, 1]` (write logits) and `retention [1]` (logit); the output is `[B, T, W]`.
 #[derive(Debug, Clone, Copy)]
@@ -21,17 +22,17 @@ pub struct FastBank {
     pub period: usize,
 }
 
-struct Sequence {
+struct Sequence<T> {
     width: usize,
     time: usize,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    eta: Vec<f32>,
-    norms: Vec<[f32; 2]>,
+    q: Vec<T>,
+    k: Vec<T>,
+    v: Vec<T>,
+    eta: Vec<T>,
+    norms: Vec<[T; 2]>,
 }
 
-fn sequence(inputs: &[View<'_>], b: usize) -> Sequence {
+fn sequence<T: Real>(inputs: &[View<'_, T>], b: usize) -> Sequence<T> {
     let (time, width) = (inputs[0].shape[1], inputs[0].shape[2] / 3);
     let rows = inputs[0].data[b * time * 3 * width..(b + 1) * time * 3 * width].chunks_exact(3 * width);
     let (mut q, mut k, mut v, mut norms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -42,46 +43,46 @@ fn sequence(inputs: &[View<'_>], b: usize) -> Sequence {
         v.extend_from_slice(&row[2 * width..]);
         norms.push([normalize(&mut q[at..]), normalize(&mut k[at..])]);
     }
-    let eta = inputs[1].data[b * time..(b + 1) * time].iter().map(|g| sigmoid(*g)).collect();
+    let eta = inputs[1].data[b * time..(b + 1) * time].iter().map(|g| g.sigmoid()).collect();
     Sequence { width, time, q, k, v, eta, norms }
 }
 
-impl Sequence {
-    fn rows<'a>(&self, x: &'a [f32], from: usize, to: usize) -> Factor<'a> {
+impl<T: Real> Sequence<T> {
+    fn rows<'a>(&self, x: &'a [T], from: usize, to: usize) -> Factor<'a, T> {
         Factor::new(&x[from * self.width..to * self.width], to - from, self.width)
     }
 
-    fn state<'a>(&self, x: &'a [f32]) -> Factor<'a> {
+    fn state<'a>(&self, x: &'a [T]) -> Factor<'a, T> {
         Factor::new(x, self.width, self.width)
     }
 
     /// `diag(η)(V - K W) / C` and the unscaled error of a chunk.
-    fn writes(&self, state: &[f32], from: usize, to: usize, period: usize) -> (Vec<f32>, Vec<f32>) {
-        let mut read = vec![0.0; (to - from) * self.width];
+    fn writes(&self, state: &[T], from: usize, to: usize, period: usize) -> (Vec<T>, Vec<T>) {
+        let mut read = vec![T::zero(); (to - from) * self.width];
         product_here(&mut read, Write::Set, self.rows(&self.k, from, to), self.state(state));
-        let error: Vec<f32> = self.v[from * self.width..to * self.width].iter().zip(&read).map(|(v, r)| v - r).collect();
+        let error: Vec<T> = self.v[from * self.width..to * self.width].iter().zip(&read).map(|(v, r)| *v - *r).collect();
         let mut u = error.clone();
         for (row, eta) in u.chunks_exact_mut(self.width).zip(&self.eta[from..to]) {
-            row.iter_mut().for_each(|x| *x *= eta / period as f32);
+            scale(row, *eta / T::count(period));
         }
         (u, error)
     }
 }
 
 /// Applies one full chunk to a session's weights, for decoding: `k [C, W]` unit-norm, `v [C, W]`, `eta [C]`.
-pub fn write_chunk(state: &mut [f32], k: &[f32], v: &[f32], eta: &[f32], retention: f32) {
+pub fn write_chunk<T: Real>(state: &mut [T], k: &[T], v: &[T], eta: &[T], retention: T) {
     let (period, width) = (eta.len(), k.len() / eta.len());
     let s = Sequence { width, time: period, q: Vec::new(), k: k.to_vec(), v: v.to_vec(), eta: eta.to_vec(), norms: Vec::new() };
     let (u, _) = s.writes(state, 0, period, period);
-    state.iter_mut().for_each(|w| *w *= retention);
+    scale(state, retention);
     product_here(state, Write::Add, s.rows(&s.k, 0, period).t(), s.rows(&u, 0, period));
 }
 
-impl HostOp for FastBank {
-    fn forward(&self, inputs: &[View<'_>]) -> Forward {
+impl Kernel for FastBank {
+    fn forward<T: Real>(&self, inputs: &[View<'_, T>]) -> Forward<T> {
         let (batch, time, width) = (inputs[0].shape[0], inputs[0].shape[1], inputs[0].shape[2] / 3);
-        let retention = sigmoid(inputs[2].data[0]);
-        let mut output = vec![0.0; batch * time * width];
+        let retention = inputs[2].data[0].sigmoid();
+        let mut output = vec![T::zero(); batch * time * width];
         let saved = output
             .par_chunks_mut(time * width)
             .enumerate()
@@ -90,29 +91,34 @@ impl HostOp for FastBank {
         Forward { output, shape: vec![batch, time, width], saved }
     }
 
-    fn backward(&self, inputs: &[View<'_>], saved: &[Vec<f32>], gradient: View<'_>, _: &[bool]) -> Vec<Option<Vec<f32>>> {
+    fn backward<T: Real>(
+        &self,
+        inputs: &[View<'_, T>],
+        saved: &[Vec<T>],
+        gradient: View<'_, T>,
+        _: &[bool],
+    ) -> Vec<Option<Vec<T>>> {
         let (batch, time, width) = (inputs[0].shape[0], inputs[0].shape[1], inputs[0].shape[2] / 3);
-        let logit = inputs[2].data[0];
-        let mut dqkv = vec![0.0; inputs[0].data.len()];
-        let mut dgate = vec![0.0; batch * time];
-        let dretention: f32 = dqkv
+        let kept = inputs[2].data[0].sigmoid();
+        let mut dqkv = vec![T::zero(); inputs[0].data.len()];
+        let mut dgate = vec![T::zero(); batch * time];
+        let dretention: T = dqkv
             .par_chunks_mut(time * 3 * width)
             .zip(dgate.par_chunks_mut(time))
             .enumerate()
             .map(|(b, (dqkv, dgate))| {
                 let dout = &gradient.data[b * time * width..(b + 1) * time * width];
-                simd(|| self.sequence_backward(&sequence(inputs, b), sigmoid(logit), &saved[b], dout, dqkv, dgate))
+                simd(|| self.sequence_backward(&sequence(inputs, b), kept, &saved[b], dout, dqkv, dgate))
             })
             .sum();
-        let slope = sigmoid(logit) * (1.0 - sigmoid(logit));
-        vec![Some(dqkv), Some(dgate), Some(vec![dretention * slope])]
+        vec![Some(dqkv), Some(dgate), Some(vec![dretention * kept * (T::one() - kept)])]
     }
 }
 
 impl FastBank {
     /// Returns the weights before every chunk.
-    fn sequence_forward(self, s: &Sequence, retention: f32, output: &mut [f32]) -> Vec<f32> {
-        let mut state = vec![0.0; s.width * s.width];
+    fn sequence_forward<T: Real>(self, s: &Sequence<T>, retention: T, output: &mut [T]) -> Vec<T> {
+        let mut state = vec![T::zero(); s.width * s.width];
         let mut states = Vec::new();
         for from in (0..s.time).step_by(self.period) {
             let to = (from + self.period).min(s.time);
@@ -121,50 +127,51 @@ impl FastBank {
             product_here(out, Write::Set, s.rows(&s.q, from, to), s.state(&state));
             if to - from == self.period {
                 let (u, _) = s.writes(&state, from, to, self.period);
-                state.iter_mut().for_each(|w| *w *= retention);
+                scale(&mut state, retention);
                 product_here(&mut state, Write::Add, s.rows(&s.k, from, to).t(), Factor::new(&u, to - from, s.width));
             }
         }
         states
     }
 
-    fn sequence_backward(
+    fn sequence_backward<T: Real>(
         self,
-        s: &Sequence,
-        retention: f32,
-        states: &[f32],
-        dout: &[f32],
-        dqkv: &mut [f32],
-        dgate: &mut [f32],
-    ) -> f32 {
+        s: &Sequence<T>,
+        retention: T,
+        states: &[T],
+        dout: &[T],
+        dqkv: &mut [T],
+        dgate: &mut [T],
+    ) -> T {
         let (width, size) = (s.width, s.width * s.width);
-        let mut dstate = vec![0.0; size];
-        let mut dretention = 0.0;
+        let mut dstate = vec![T::zero(); size];
+        let mut dretention = T::zero();
         let starts: Vec<usize> = (0..s.time).step_by(self.period).collect();
         for (n, from) in starts.into_iter().enumerate().rev() {
             let to = (from + self.period).min(s.time);
             let state = &states[n * size..(n + 1) * size];
             let dout = &dout[from * width..to * width];
             let len = to - from;
-            let (mut dq, mut dk, mut dv) = (vec![0.0; dout.len()], vec![0.0; dout.len()], vec![0.0; dout.len()]);
+            let (mut dq, mut dk, mut dv) =
+                (vec![T::zero(); dout.len()], vec![T::zero(); dout.len()], vec![T::zero(); dout.len()]);
             product_here(&mut dq, Write::Set, Factor::new(dout, len, width), s.state(state).t());
             if to - from == self.period {
                 let (u, error) = s.writes(state, from, to, self.period);
                 dretention += dot(&dstate, state);
                 product_here(&mut dk, Write::Set, Factor::new(&u, len, width), s.state(&dstate).t());
-                let mut du = vec![0.0; dout.len()];
+                let mut du = vec![T::zero(); dout.len()];
                 product_here(&mut du, Write::Set, s.rows(&s.k, from, to), s.state(&dstate));
                 for t in 0..to - from {
                     let row = t * width..(t + 1) * width;
                     let eta = s.eta[from + t];
-                    dgate[from + t] = dot(&du[row.clone()], &error[row.clone()]) / self.period as f32 * eta * (1.0 - eta);
+                    dgate[from + t] = dot(&du[row.clone()], &error[row.clone()]) / T::count(self.period) * eta * (T::one() - eta);
                     for i in row {
-                        dv[i] = du[i] * eta / self.period as f32;
+                        dv[i] = du[i] * eta / T::count(self.period);
                     }
                 }
-                let negated: Vec<f32> = dv.iter().map(|x| -x).collect();
+                let negated: Vec<T> = dv.iter().map(|x| -*x).collect();
                 product_here(&mut dk, Write::Add, Factor::new(&negated, len, width), s.state(state).t());
-                dstate.iter_mut().for_each(|d| *d *= retention);
+                scale(&mut dstate, retention);
                 product_here(&mut dstate, Write::Add, s.rows(&s.k, from, to).t(), Factor::new(&negated, len, width));
             }
             product_here(&mut dstate, Write::Add, s.rows(&s.q, from, to).t(), Factor::new(dout, len, width));
@@ -183,9 +190,9 @@ impl FastBank {
 }
 
 #[inline(always)]
-fn unnormalize(out: &mut [f32], gradient: &[f32], unit: &[f32], inverse_norm: f32) {
+fn unnormalize<T: Real>(out: &mut [T], gradient: &[T], unit: &[T], inverse_norm: T) {
     let along = dot(gradient, unit);
     for ((o, g), u) in out.iter_mut().zip(gradient).zip(unit) {
-        *o = (g - u * along) * inverse_norm;
+        *o = (*g - *u * along) * inverse_norm;
     }
 }

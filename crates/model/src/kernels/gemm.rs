@@ -3,19 +3,21 @@
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use rayon::prelude::*;
 
+use super::real::Real;
+
 /// One factor of a product: a row-major slice, possibly read transposed, possibly a column range of a wider matrix.
 #[derive(Debug, Clone, Copy)]
-pub struct Factor<'a> {
-    data: &'a [f32],
+pub struct Factor<'a, T = f32> {
+    data: &'a [T],
     rows: usize,
     cols: usize,
     stride: usize,
     transposed: bool,
 }
 
-impl<'a> Factor<'a> {
+impl<'a, T: Real> Factor<'a, T> {
     /// A dense `rows × cols` matrix.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
         Self { data, rows, cols, stride: cols, transposed: false }
     }
 
@@ -26,7 +28,7 @@ impl<'a> Factor<'a> {
         self
     }
 
-    fn view(&self) -> MatRef<'a, f32> {
+    fn view(&self) -> MatRef<'a, T> {
         let end = if self.rows == 0 { 0 } else { (self.rows - 1) * self.stride + self.cols };
         let view = if self.stride == self.cols {
             MatRef::from_row_major_slice(&self.data[..end], self.rows, self.cols)
@@ -51,7 +53,7 @@ const PARALLEL_FROM: usize = 1 << 20;
 
 /// `out = a b` or `out += a b`, on as many threads as pay. Rows of the output are split between threads here: every thread then runs without
 /// meeting the others, whereas the library's own threads meet at a barrier for every block, which costs a fifth on a busy machine.
-pub fn product(out: &mut [f32], write: Write, a: Factor<'_>, b: Factor<'_>) {
+pub fn product<T: Real>(out: &mut [T], write: Write, a: Factor<'_, T>, b: Factor<'_, T>) {
     let (a, b) = (a.view(), b.view());
     let (rows, cols) = (a.nrows(), b.ncols());
     let threads = rayon::current_num_threads();
@@ -66,16 +68,16 @@ pub fn product(out: &mut [f32], write: Write, a: Factor<'_>, b: Factor<'_>) {
 }
 
 /// The same on the calling thread only, for use inside a parallel loop.
-pub fn product_here(out: &mut [f32], write: Write, a: Factor<'_>, b: Factor<'_>) {
+pub fn product_here<T: Real>(out: &mut [T], write: Write, a: Factor<'_, T>, b: Factor<'_, T>) {
     run(out, write, a.view(), b.view());
 }
 
-fn run(out: &mut [f32], write: Write, a: MatRef<'_, f32>, b: MatRef<'_, f32>) {
+fn run<T: Real>(out: &mut [T], write: Write, a: MatRef<'_, T>, b: MatRef<'_, T>) {
     let (rows, cols) = (a.nrows(), b.ncols());
     let out = MatMut::from_row_major_slice_mut(&mut out[..rows * cols], rows, cols);
     let accum = match write {
         Write::Set => Accum::Replace,
         Write::Add => Accum::Add,
     };
-    matmul(out, accum, a, b, 1.0_f32, Par::Seq);
+    matmul(out, accum, a, b, T::one(), Par::Seq);
 }

@@ -6,9 +6,10 @@ use rayon::prelude::*;
 
 use super::{
     gemm::{Factor, Write, product},
-    math::{max, simd, softmax},
+    math::{max, scale, simd, softmax},
+    real::Real,
 };
-use crate::host::{Forward, HostOp, View};
+use crate::host::{Forward, Kernel, View};
 
 /// What one row should predict.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,8 +66,8 @@ pub struct HeadLoss {
     pub tally: Arc<Mutex<Tally>>,
 }
 
-impl HostOp for HeadLoss {
-    fn forward(&self, inputs: &[View<'_>]) -> Forward {
+impl Kernel for HeadLoss {
+    fn forward<T: Real>(&self, inputs: &[View<'_, T>]) -> Forward<T> {
         let (x, e) = (inputs[0], inputs[1]);
         let (vocab, width) = (e.shape[0], e.shape[1]);
         let count = self.targets.rows.len();
@@ -75,7 +76,7 @@ impl HostOp for HeadLoss {
             let from = target.row as usize * width;
             picked.extend_from_slice(&x.data[from..from + width]);
         }
-        let mut logits = vec![0.0; count * vocab];
+        let mut logits = vec![T::zero(); count * vocab];
         product(&mut logits, Write::Set, Factor::new(&picked, count, width), Factor::new(e.data, vocab, width).t());
         let results: Vec<(f64, f64, bool)> = logits
             .par_chunks_mut(vocab)
@@ -92,29 +93,35 @@ impl HostOp for HeadLoss {
             tally.right += u64::from(target.counted && right);
         }
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = tally;
-        Forward { output: vec![loss as f32], shape: vec![1], saved: vec![logits, picked] }
+        Forward { output: vec![T::of(loss)], shape: vec![1], saved: vec![logits, picked] }
     }
 
-    fn backward(&self, inputs: &[View<'_>], saved: &[Vec<f32>], gradient: View<'_>, needs: &[bool]) -> Vec<Option<Vec<f32>>> {
+    fn backward<T: Real>(
+        &self,
+        inputs: &[View<'_, T>],
+        saved: &[Vec<T>],
+        gradient: View<'_, T>,
+        needs: &[bool],
+    ) -> Vec<Option<Vec<T>>> {
         let (x, e) = (inputs[0], inputs[1]);
         let (vocab, width) = (e.shape[0], e.shape[1]);
         let count = self.targets.rows.len();
         let (dlogits, picked) = (&saved[0], &saved[1]);
-        let scale = gradient.data[0];
+        let factor = gradient.data[0];
         let dx = needs[0].then(|| {
-            let mut rows = vec![0.0; count * width];
+            let mut rows = vec![T::zero(); count * width];
             product(&mut rows, Write::Set, Factor::new(dlogits, count, vocab), Factor::new(e.data, vocab, width));
-            let mut dx = vec![0.0; x.data.len()];
+            let mut dx = vec![T::zero(); x.data.len()];
             for (target, row) in self.targets.rows.iter().zip(rows.chunks_exact(width)) {
                 let from = target.row as usize * width;
-                dx[from..from + width].iter_mut().zip(row).for_each(|(d, g)| *d += g * scale);
+                dx[from..from + width].iter_mut().zip(row).for_each(|(d, g)| *d += *g * factor);
             }
             dx
         });
         let de = needs[1].then(|| {
-            let mut de = vec![0.0; vocab * width];
+            let mut de = vec![T::zero(); vocab * width];
             product(&mut de, Write::Set, Factor::new(dlogits, count, vocab).t(), Factor::new(picked, count, width));
-            de.iter_mut().for_each(|d| *d *= scale);
+            scale(&mut de, factor);
             de
         });
         vec![dx, de]
@@ -124,30 +131,30 @@ impl HostOp for HeadLoss {
 impl HeadLoss {
     /// Turns a row of logits into its gradient; returns the loss, the weighted loss and whether the target was most likely.
     #[inline(always)]
-    fn row(&self, row: &mut [f32], target: &Target, vocab: usize) -> (f64, f64, bool) {
-        let scale = target.weight / self.normalizer;
+    fn row<T: Real>(&self, row: &mut [T], target: &Target, vocab: usize) -> (f64, f64, bool) {
+        let weight = T::of(f64::from(target.weight / self.normalizer));
         let (nats, right) = match target.goal {
             Goal::Token(id) => {
                 let logit = row[id as usize];
                 let right = logit >= max(row);
                 let log_sum = softmax(row);
-                row[id as usize] -= 1.0;
+                row[id as usize] -= T::one();
                 (log_sum - logit, right)
             }
             Goal::Teacher(n) => {
                 let teacher = &self.targets.teacher[n as usize * vocab..(n as usize + 1) * vocab];
-                let mut cross = 0.0;
+                let mut cross = T::zero();
                 for (t, l) in teacher.iter().zip(row.iter()) {
-                    cross -= t * l;
+                    cross -= T::of(f64::from(*t)) * *l;
                 }
                 let entropy: f32 = teacher.iter().map(|t| if *t > 1e-9 { t * t.ln() } else { 0.0 }).sum();
                 let log_sum = softmax(row);
-                row.iter_mut().zip(teacher).for_each(|(p, t)| *p -= t);
-                (cross + log_sum + entropy, false)
+                row.iter_mut().zip(teacher).for_each(|(p, t)| *p -= T::of(f64::from(*t)));
+                (cross + log_sum + T::of(f64::from(entropy)), false)
             }
         };
-        row.iter_mut().for_each(|g| *g *= scale);
-        (f64::from(nats), f64::from(nats * scale), right)
+        scale(row, weight);
+        (nats.wide(), (nats * weight).wide(), right)
     }
 }
 

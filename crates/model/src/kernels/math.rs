@@ -2,45 +2,21 @@
 
 use rayon::prelude::*;
 
+use super::real::Real;
+
 /// Runs a loop compiled for the widest vector unit of this machine.
 #[inline(always)]
 pub fn simd<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
-/// `e^x` with a relative error below 2e-7, without branches; saturates outside [-87, 88].
-#[inline(always)]
-pub fn exp(x: f32) -> f32 {
-    let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
-    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_199_9e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_6e-1;
-    let p = p * r + 0.5;
-    let p = p * r * r + r + 1.0;
-    p * f32::from_bits((((n as i32) + 127) << 23) as u32)
-}
+/// Running sums of a loop, so that it vectorizes.
+const LANES: usize = 16;
 
-/// `1 / (1 + e^-x)`
+/// The dot product.
 #[inline(always)]
-pub fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
-}
-
-/// `ln(1 + e^x)`
-#[inline(always)]
-pub fn softplus(x: f32) -> f32 {
-    if x > 20.0 { x } else { exp(x).ln_1p() }
-}
-
-/// The dot product with eight running sums, so that it vectorizes.
-#[inline(always)]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f32; LANES];
+pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut sums = [T::zero(); LANES];
     let (heads_a, tail_a) = a.as_chunks::<LANES>();
     let (heads_b, tail_b) = b.as_chunks::<LANES>();
     for (x, y) in heads_a.iter().zip(heads_b) {
@@ -48,47 +24,61 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
             sums[lane] += x[lane] * y[lane];
         }
     }
-    let tail: f32 = tail_a.iter().zip(tail_b).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f32>() + tail
+    let tail: T = tail_a.iter().zip(tail_b).map(|(x, y)| *x * *y).sum();
+    sums.iter().copied().sum::<T>() + tail
 }
 
 /// `y += a x`
 #[inline(always)]
-pub fn axpy(y: &mut [f32], a: f32, x: &[f32]) {
+pub fn axpy<T: Real>(y: &mut [T], a: T, x: &[T]) {
     for (y, x) in y.iter_mut().zip(x) {
-        *y += a * x;
+        *y += a * *x;
+    }
+}
+
+/// `y += x`
+#[inline(always)]
+pub fn add<T: Real>(y: &mut [T], x: &[T]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += *x;
+    }
+}
+
+/// `x *= a`
+#[inline(always)]
+pub fn scale<T: Real>(x: &mut [T], a: T) {
+    for x in x {
+        *x *= a;
     }
 }
 
 /// Largest value, `-inf` for none.
 #[inline(always)]
-pub fn max(x: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut best = [f32::NEG_INFINITY; LANES];
+pub fn max<T: Real>(x: &[T]) -> T {
+    let mut best = [T::neg_infinity(); LANES];
     let (heads, tail) = x.as_chunks::<LANES>();
     for chunk in heads {
         for lane in 0..LANES {
             best[lane] = if chunk[lane] > best[lane] { chunk[lane] } else { best[lane] };
         }
     }
-    tail.iter().chain(&best).copied().fold(f32::NEG_INFINITY, f32::max)
+    tail.iter().chain(&best).copied().fold(T::neg_infinity(), T::max)
 }
 
 /// Replaces `x` by `e^(x - shift)` and returns the sum.
 #[inline(always)]
-pub fn exp_shifted(x: &mut [f32], shift: f32) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f32; LANES];
+pub fn exp_shifted<T: Real>(x: &mut [T], shift: T) -> T {
+    let mut sums = [T::zero(); LANES];
     let (heads, tail) = x.as_chunks_mut::<LANES>();
     for chunk in heads {
         for lane in 0..LANES {
-            chunk[lane] = exp(chunk[lane] - shift);
+            chunk[lane] = (chunk[lane] - shift).exponential();
             sums[lane] += chunk[lane];
         }
     }
-    let mut sum = sums.iter().sum::<f32>();
+    let mut sum = sums.iter().copied().sum::<T>();
     for value in tail {
-        *value = exp(*value - shift);
+        *value = (*value - shift).exponential();
         sum += *value;
     }
     sum
@@ -96,13 +86,10 @@ pub fn exp_shifted(x: &mut [f32], shift: f32) -> f32 {
 
 /// Softmax of a row in place; returns the logarithm of the normalizer.
 #[inline(always)]
-pub fn softmax(x: &mut [f32]) -> f32 {
+pub fn softmax<T: Real>(x: &mut [T]) -> T {
     let top = max(x);
     let sum = exp_shifted(x, top);
-    let scale = 1.0 / sum;
-    for value in x.iter_mut() {
-        *value *= scale;
-    }
+    scale(x, sum.recip());
     top + sum.ln()
 }
 
@@ -110,6 +97,15 @@ pub fn softmax(x: &mut [f32]) -> f32 {
 pub const ROWS_A_TASK: usize = 64;
 
 /// Calls `f(first row, rows of out)` over chunks of rows on all threads.
-pub fn rows_mut(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync + Send) {
+pub fn rows_mut<T: Real>(out: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
     out.par_chunks_mut(width * ROWS_A_TASK).enumerate().for_each(|(i, rows)| simd(|| f(i * ROWS_A_TASK, rows)));
+}
+
+/// Adds two sums of the same extents, to reduce what threads gathered.
+pub(super) fn sum_of<T: Real>(mut a: Vec<T>, b: Vec<T>) -> Vec<T> {
+    if a.is_empty() {
+        return b;
+    }
+    add(&mut a, &b);
+    a
 }

@@ -1,13 +1,15 @@
-//! A two-layer perceptron as one operation: `y = act(x U) D` with `x [N, C]`, `U [C, H]`, `D [H, C]`.
+//! Two-layer perceptrons as one operation: `y = act(x U) D`, or gated, `y = (act(x G) ∘ x U) D`, with `x [N, C]`, `U, G [C, H]`, `D [H, C]`.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    conv::silu_slope,
     gemm::{Factor, Write, product},
-    math::{sigmoid, simd},
+    math::simd,
+    real::Real,
 };
-use crate::host::{Forward, HostOp, View};
+use crate::host::{Forward, Kernel, View};
 
 /// The hidden non-linearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,21 +24,18 @@ pub enum Activation {
 impl Activation {
     /// Applies it in place.
     #[inline(always)]
-    pub fn apply(self, x: &mut [f32]) {
+    pub fn apply<T: Real>(self, x: &mut [T]) {
         match self {
-            Self::SquaredRelu => x.iter_mut().for_each(|x| *x = x.max(0.0) * x.max(0.0)),
-            Self::Silu => x.iter_mut().for_each(|x| *x *= sigmoid(*x)),
+            Self::SquaredRelu => x.iter_mut().for_each(|x| *x = x.max(T::zero()) * x.max(T::zero())),
+            Self::Silu => x.iter_mut().for_each(|x| *x *= x.sigmoid()),
         }
     }
 
     #[inline(always)]
-    fn scale_by_slope(self, gradient: &mut [f32], x: &[f32]) {
+    fn scale_by_slope<T: Real>(self, gradient: &mut [T], x: &[T]) {
         match self {
-            Self::SquaredRelu => gradient.iter_mut().zip(x).for_each(|(g, x)| *g *= 2.0 * x.max(0.0)),
-            Self::Silu => gradient.iter_mut().zip(x).for_each(|(g, x)| {
-                let s = sigmoid(*x);
-                *g *= s * (1.0 + x * (1.0 - s));
-            }),
+            Self::SquaredRelu => gradient.iter_mut().zip(x).for_each(|(g, x)| *g *= T::of(2.0) * x.max(T::zero())),
+            Self::Silu => gradient.iter_mut().zip(x).for_each(|(g, x)| *g *= silu_slope(*x)),
         }
     }
 }
@@ -44,62 +43,144 @@ impl Activation {
 /// Elements that one task of an element-wise loop takes.
 const ELEMENTS_A_TASK: usize = 1 << 14;
 
-/// The perceptron.
+/// The perceptron: inputs `x`, `U`, `D`.
 #[derive(Debug, Clone, Copy)]
 pub struct Mlp {
     /// The hidden non-linearity.
     pub activation: Activation,
 }
 
-impl Mlp {
-    fn activated(self, hidden: &[f32]) -> Vec<f32> {
-        let mut active = hidden.to_vec();
-        active.par_chunks_mut(ELEMENTS_A_TASK).for_each(|x| simd(|| self.activation.apply(x)));
-        active
+/// The gated perceptron: inputs `x`, `G`, `U`, `D`.
+#[derive(Debug, Clone, Copy)]
+pub struct GatedMlp {
+    /// The non-linearity of the gate.
+    pub activation: Activation,
+}
+
+/// Extents of a perceptron: rows, channels, hidden channels.
+#[derive(Clone, Copy)]
+struct Extents {
+    rows: usize,
+    c: usize,
+    h: usize,
+}
+
+impl Extents {
+    fn of<T>(x: View<'_, T>, up: View<'_, T>) -> Self {
+        let (c, h) = (up.shape[0], up.shape[1]);
+        Self { rows: x.data.len() / c, c, h }
+    }
+
+    fn outer<'a, T: Real>(&self, x: &'a [T]) -> Factor<'a, T> {
+        Factor::new(x, self.rows, self.c)
+    }
+
+    fn inner<'a, T: Real>(&self, x: &'a [T]) -> Factor<'a, T> {
+        Factor::new(x, self.rows, self.h)
+    }
+
+    fn up<'a, T: Real>(&self, w: &'a [T]) -> Factor<'a, T> {
+        Factor::new(w, self.c, self.h)
+    }
+
+    fn down<'a, T: Real>(&self, w: &'a [T]) -> Factor<'a, T> {
+        Factor::new(w, self.h, self.c)
     }
 }
 
-impl HostOp for Mlp {
-    fn forward(&self, inputs: &[View<'_>]) -> Forward {
+fn made<T: Real>(size: usize, a: Factor<'_, T>, b: Factor<'_, T>) -> Vec<T> {
+    let mut out = vec![T::zero(); size];
+    product(&mut out, Write::Set, a, b);
+    out
+}
+
+impl Activation {
+    fn applied<T: Real>(self, hidden: &[T]) -> Vec<T> {
+        let mut active = hidden.to_vec();
+        active.par_chunks_mut(ELEMENTS_A_TASK).for_each(|x| simd(|| self.apply(x)));
+        active
+    }
+
+    fn through<T: Real>(self, gradient: &mut [T], hidden: &[T]) {
+        let parts = gradient.par_chunks_mut(ELEMENTS_A_TASK).zip(hidden.par_chunks(ELEMENTS_A_TASK));
+        parts.for_each(|(g, x)| simd(|| self.scale_by_slope(g, x)));
+    }
+}
+
+fn times<T: Real>(x: &mut [T], y: &[T]) {
+    let parts = x.par_chunks_mut(ELEMENTS_A_TASK).zip(y.par_chunks(ELEMENTS_A_TASK));
+    parts.for_each(|(x, y)| simd(|| x.iter_mut().zip(y).for_each(|(x, y)| *x *= *y)));
+}
+
+impl Kernel for Mlp {
+    fn forward<T: Real>(&self, inputs: &[View<'_, T>]) -> Forward<T> {
         let [x, up, down] = [inputs[0], inputs[1], inputs[2]];
-        let (c, h) = (up.shape[0], up.shape[1]);
-        let rows = x.data.len() / c;
-        let mut hidden = vec![0.0; rows * h];
-        product(&mut hidden, Write::Set, Factor::new(x.data, rows, c), Factor::new(up.data, c, h));
-        let active = self.activated(&hidden);
-        let mut output = vec![0.0; rows * c];
-        product(&mut output, Write::Set, Factor::new(&active, rows, h), Factor::new(down.data, h, c));
+        let e = Extents::of(x, up);
+        let hidden = made(e.rows * e.h, e.outer(x.data), e.up(up.data));
+        let active = self.activation.applied(&hidden);
+        let output = made(e.rows * e.c, e.inner(&active), e.down(down.data));
         Forward { output, shape: x.shape.to_vec(), saved: vec![hidden] }
     }
 
-    fn backward(&self, inputs: &[View<'_>], saved: &[Vec<f32>], gradient: View<'_>, needs: &[bool]) -> Vec<Option<Vec<f32>>> {
+    fn backward<T: Real>(
+        &self,
+        inputs: &[View<'_, T>],
+        saved: &[Vec<T>],
+        gradient: View<'_, T>,
+        needs: &[bool],
+    ) -> Vec<Option<Vec<T>>> {
         let [x, up, down] = [inputs[0], inputs[1], inputs[2]];
-        let (c, h) = (up.shape[0], up.shape[1]);
-        let rows = x.data.len() / c;
-        let dy = Factor::new(gradient.data, rows, c);
-        let hidden = &saved[0];
-        let ddown = needs[2].then(|| {
-            let active = self.activated(hidden);
-            let mut ddown = vec![0.0; h * c];
-            product(&mut ddown, Write::Set, Factor::new(&active, rows, h).t(), dy);
-            ddown
+        let e = Extents::of(x, up);
+        let (dy, hidden) = (e.outer(gradient.data), &saved[0]);
+        let ddown = needs[2].then(|| made(e.h * e.c, e.inner(&self.activation.applied(hidden)).t(), dy));
+        let mut dhidden = made(e.rows * e.h, dy, e.down(down.data).t());
+        self.activation.through(&mut dhidden, hidden);
+        let dx = needs[0].then(|| made(e.rows * e.c, e.inner(&dhidden), e.up(up.data).t()));
+        let dup = needs[1].then(|| made(e.c * e.h, e.outer(x.data).t(), e.inner(&dhidden)));
+        vec![dx, dup, ddown]
+    }
+}
+
+impl Kernel for GatedMlp {
+    fn forward<T: Real>(&self, inputs: &[View<'_, T>]) -> Forward<T> {
+        let [x, gate, up, down] = [inputs[0], inputs[1], inputs[2], inputs[3]];
+        let e = Extents::of(x, up);
+        let gates = made(e.rows * e.h, e.outer(x.data), e.up(gate.data));
+        let linear = made(e.rows * e.h, e.outer(x.data), e.up(up.data));
+        let mut active = self.activation.applied(&gates);
+        times(&mut active, &linear);
+        let output = made(e.rows * e.c, e.inner(&active), e.down(down.data));
+        Forward { output, shape: x.shape.to_vec(), saved: vec![gates, linear] }
+    }
+
+    fn backward<T: Real>(
+        &self,
+        inputs: &[View<'_, T>],
+        saved: &[Vec<T>],
+        gradient: View<'_, T>,
+        needs: &[bool],
+    ) -> Vec<Option<Vec<T>>> {
+        let [x, gate, up, down] = [inputs[0], inputs[1], inputs[2], inputs[3]];
+        let e = Extents::of(x, up);
+        let (dy, gates, linear) = (e.outer(gradient.data), &saved[0], &saved[1]);
+        let active = self.activation.applied(gates);
+        let ddown = needs[3].then(|| {
+            let mut hidden = active.clone();
+            times(&mut hidden, linear);
+            made(e.h * e.c, e.inner(&hidden).t(), dy)
         });
-        let mut dhidden = vec![0.0; rows * h];
-        product(&mut dhidden, Write::Set, dy, Factor::new(down.data, h, c).t());
-        dhidden
-            .par_chunks_mut(ELEMENTS_A_TASK)
-            .zip(hidden.par_chunks(ELEMENTS_A_TASK))
-            .for_each(|(g, x)| simd(|| self.activation.scale_by_slope(g, x)));
+        let mut dgates = made(e.rows * e.h, dy, e.down(down.data).t());
+        let mut dlinear = dgates.clone();
+        times(&mut dlinear, &active);
+        times(&mut dgates, linear);
+        self.activation.through(&mut dgates, gates);
         let dx = needs[0].then(|| {
-            let mut dx = vec![0.0; rows * c];
-            product(&mut dx, Write::Set, Factor::new(&dhidden, rows, h), Factor::new(up.data, c, h).t());
+            let mut dx = made(e.rows * e.c, e.inner(&dgates), e.up(gate.data).t());
+            product(&mut dx, Write::Add, e.inner(&dlinear), e.up(up.data).t());
             dx
         });
-        let dup = needs[1].then(|| {
-            let mut dup = vec![0.0; c * h];
-            product(&mut dup, Write::Set, Factor::new(x.data, rows, c).t(), Factor::new(&dhidden, rows, h));
-            dup
-        });
-        vec![dx, dup, ddown]
+        let dgate = needs[1].then(|| made(e.c * e.h, e.outer(x.data).t(), e.inner(&dgates)));
+        let dup = needs[2].then(|| made(e.c * e.h, e.outer(x.data).t(), e.inner(&dlinear)));
+        vec![dx, dgate, dup, ddown]
     }
 }

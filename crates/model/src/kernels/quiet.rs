@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::host::{Forward, HostOp, View};
+use super::{math::axpy, real::Real};
+use crate::host::{Forward, Kernel, View};
 
 /// The penalty.
 #[derive(Debug, Clone)]
@@ -16,21 +17,26 @@ pub struct Quiet {
     pub normalizer: f32,
 }
 
-impl HostOp for Quiet {
-    fn forward(&self, inputs: &[View<'_>]) -> Forward {
+impl Kernel for Quiet {
+    fn forward<T: Real>(&self, inputs: &[View<'_, T>]) -> Forward<T> {
         let y = inputs[0];
         Forward { output: y.data.to_vec(), shape: y.shape.to_vec(), saved: Vec::new() }
     }
 
-    fn backward(&self, inputs: &[View<'_>], _: &[Vec<f32>], gradient: View<'_>, needs: &[bool]) -> Vec<Option<Vec<f32>>> {
+    fn backward<T: Real>(
+        &self,
+        inputs: &[View<'_, T>],
+        _: &[Vec<T>],
+        gradient: View<'_, T>,
+        needs: &[bool],
+    ) -> Vec<Option<Vec<T>>> {
         let y = inputs[0];
         let width = y.data.len() / self.weights.len().max(1);
         let dy = needs[0].then(|| {
             let mut dy = gradient.data.to_vec();
             let rows = dy.par_chunks_mut(width.max(1)).zip(y.data.par_chunks(width.max(1))).zip(self.weights.par_iter());
             rows.filter(|(_, weight)| **weight > 0.0).for_each(|((dy, y), weight)| {
-                let scale = weight / self.normalizer;
-                dy.iter_mut().zip(y).for_each(|(d, y)| *d += scale * y);
+                axpy(dy, T::of(f64::from(weight / self.normalizer)), y);
             });
             dy
         });

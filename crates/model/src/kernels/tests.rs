@@ -3,100 +3,100 @@ use std::sync::{Arc, Mutex};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{attention, conv, delta, embed, fast, head, linear, mlp, norm, quiet};
-use crate::host::{HostOp, View};
+use super::{attention, conv, delta, embed, fast, head, linear, math, mlp, norm, quiet, real::Real, rope::Rope};
+use crate::host::{Kernel, View};
 
-fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
-    (0..n).map(|_| rng.random_range(-1.0_f32..1.0)).collect()
+fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
+    (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
-/// Compares the gradient along random directions with central differences.
-fn check(op: &dyn HostOp, shapes: &[&[usize]], tolerance: f64) {
+fn views<'a>(data: &'a [Vec<f64>], shapes: &'a [&'a [usize]]) -> Vec<View<'a, f64>> {
+    data.iter().zip(shapes).map(|(data, shape)| View { data, shape }).collect()
+}
+
+/// Compares the gradient of every input along random directions with central differences, in `f64`.
+fn check(op: &impl Kernel, shapes: &[&[usize]]) {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let inputs: Vec<Vec<f32>> = shapes.iter().map(|s| random(&mut rng, s.iter().product())).collect();
-    let views = |data: &[Vec<f32>]| -> Forwarded {
-        let views: Vec<View<'_>> = data.iter().zip(shapes).map(|(data, shape)| View { data, shape }).collect();
-        let f = op.forward(&views);
-        Forwarded { output: f.output, shape: f.shape, saved: f.saved }
-    };
-    let forward = views(&inputs);
+    let inputs: Vec<Vec<f64>> = shapes.iter().map(|s| random(&mut rng, s.iter().product())).collect();
+    let forward = op.forward(&views(&inputs, shapes));
     let weights = random(&mut rng, forward.output.len());
-    let loss = |f: &Forwarded| -> f64 { f.output.iter().zip(&weights).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
-    let input_views: Vec<View<'_>> = inputs.iter().zip(shapes).map(|(data, shape)| View { data, shape }).collect();
     let gradient = View { data: &weights, shape: &forward.shape };
-    let gradients = op.backward(&input_views, &forward.saved, gradient, &vec![true; shapes.len()]);
+    let gradients = op.backward(&views(&inputs, shapes), &forward.saved, gradient, &vec![true; shapes.len()]);
     for (n, gradient) in gradients.iter().enumerate() {
         let gradient = gradient.as_ref().expect("every gradient was asked for");
         let direction = random(&mut rng, inputs[n].len());
-        let epsilon = 2e-3_f32;
-        let moved = |sign: f32| {
+        let epsilon = 1e-5;
+        let moved = |sign: f64| {
             let mut moved = inputs.clone();
-            moved[n].iter_mut().zip(&direction).for_each(|(x, d)| *x += sign * epsilon * d);
-            loss(&views(&moved))
+            math::axpy(&mut moved[n], sign * epsilon, &direction);
+            math::dot(&op.forward(&views(&moved, shapes)).output, &weights)
         };
-        let numeric = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(epsilon));
-        let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+        let numeric = (moved(1.0) - moved(-1.0)) / (2.0 * epsilon);
+        let analytic = math::dot(gradient, &direction);
         let error = (numeric - analytic).abs() / (1.0 + numeric.abs());
-        assert!(error < tolerance, "input {n}: numeric {numeric}, analytic {analytic}");
+        assert!(error < 1e-8, "{op:?}, input {n}: numeric {numeric}, analytic {analytic}");
     }
-}
-
-struct Forwarded {
-    output: Vec<f32>,
-    shape: Vec<usize>,
-    saved: Vec<Vec<f32>>,
 }
 
 #[test]
 fn linear_gradients_match_differences() {
-    check(&linear::Linear, &[&[2, 3, 5], &[5, 7]], 1e-3);
+    check(&linear::Linear, &[&[2, 3, 5], &[5, 7]]);
 }
 
 #[test]
 fn norm_gradients_match_differences() {
-    check(&norm::RmsNorm, &[&[2, 70, 8], &[8]], 2e-3);
-    check(&norm::RmsNorm, &[&[2, 3, 8], &[4]], 2e-3);
+    check(&norm::RmsNorm { epsilon: 1e-6 }, &[&[2, 70, 8], &[8]]);
+    check(&norm::RmsNorm { epsilon: 1e-6 }, &[&[2, 3, 8], &[4]]);
 }
 
 #[test]
 fn conv_gradients_match_differences() {
     for silu in [false, true] {
-        check(&conv::ShortConv { silu }, &[&[2, 9, 6], &[4, 6]], 2e-3);
+        check(&conv::ShortConv { silu }, &[&[2, 9, 6], &[4, 6]]);
     }
 }
 
 #[test]
 fn mlp_gradients_match_differences() {
     for activation in [mlp::Activation::SquaredRelu, mlp::Activation::Silu] {
-        check(&mlp::Mlp { activation }, &[&[3, 4, 6], &[6, 10], &[10, 6]], 2e-3);
+        check(&mlp::Mlp { activation }, &[&[3, 4, 6], &[6, 10], &[10, 6]]);
+        check(&mlp::GatedMlp { activation }, &[&[3, 4, 6], &[6, 10], &[6, 10], &[10, 6]]);
     }
 }
 
 #[test]
 fn embed_gradients_match_differences() {
-    check(&embed::Embed { ids: Arc::new(vec![0, 2, 2, 1, 4, 0]), batch: 2 }, &[&[5, 3]], 1e-3);
+    check(&embed::Embed { ids: Arc::new(vec![0, 2, 2, 1, 4, 0]), batch: 2 }, &[&[5, 3]]);
 }
 
 #[test]
 fn attention_gradients_match_differences() {
-    check(&attention::Attention { heads: 2, theta: 10_000.0 }, &[&[2, 11, 3 * 8]], 3e-3);
+    let plain = attention::Attention { heads: 2, kv_heads: 2, rope: Some(Rope::new(10_000.0)), window: None };
+    check(&plain, &[&[2, 11, 3 * 8]]);
+    check(&attention::Attention { rope: None, ..plain }, &[&[1, 150, 3 * 8]]);
+    check(&attention::Attention { heads: 4, window: Some(7), ..plain }, &[&[2, 150, 8 * 4]]);
 }
 
 #[test]
-fn gated_delta_gradients_match_differences_across_chunks() {
-    check(&delta::GatedDelta { heads: 2 }, &[&[2, 70, 3 * 8], &[2, 70, 4], &[2], &[2]], 1e-2);
+fn delta_memories_gradients_match_differences_across_chunks() {
+    let memory = |rule| delta::DeltaMemory { heads: 2, key: 4, rule };
+    check(&memory(delta::Rule::Gated), &[&[2, 70, 2 * (2 * 4 + 6)], &[2, 70, 4], &[2], &[2]]);
+    for negative in [false, true] {
+        check(&memory(delta::Rule::Plain { negative }), &[&[2, 70, 2 * (2 * 4 + 6)], &[2, 70, 2]]);
+    }
+    check(&memory(delta::Rule::Retention { rope: Rope::new(10_000.0) }), &[&[2, 70, 2 * (2 * 4 + 6)]]);
 }
 
 #[test]
 fn fast_bank_gradients_match_differences_across_chunks() {
-    check(&fast::FastBank { period: 4 }, &[&[2, 14, 3 * 6], &[2, 14, 1], &[1]], 5e-3);
+    check(&fast::FastBank { period: 4 }, &[&[2, 14, 3 * 6], &[2, 14, 1], &[1]]);
 }
 
 #[test]
 fn head_gradients_match_differences() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let mut teacher = random(&mut rng, 9);
-    super::math::softmax(&mut teacher);
+    let mut teacher: Vec<f32> = random(&mut rng, 9).into_iter().map(|x| x as f32).collect();
+    math::softmax(&mut teacher);
     let targets = head::Targets {
         rows: vec![
             head::Target { row: 1, goal: head::Goal::Token(4), weight: 0.7, counted: true },
@@ -105,42 +105,37 @@ fn head_gradients_match_differences() {
         teacher,
     };
     let op = head::HeadLoss { targets: Arc::new(targets), normalizer: 2.0, tally: Arc::new(Mutex::new(head::Tally::default())) };
-    check(&op, &[&[1, 5, 4], &[9, 4]], 2e-3);
+    check(&op, &[&[1, 5, 4], &[9, 4]]);
+}
+
+/// The largest difference between the chunked form and the recurrence, in one precision.
+fn chunked_and_recurrent<T: Real>(erases: bool) -> f64 {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let (time, key, value) = (101, 16, 12);
+    let mut draw = |n: usize, low: f64, high: f64| -> Vec<T> { (0..n).map(|_| T::of(rng.random_range(low..high))).collect() };
+    let (mut q, mut k, v) = (draw(time * key, -1.0, 1.0), draw(time * key, -1.0, 1.0), draw(time * value, -1.0, 1.0));
+    q.chunks_exact_mut(key).chain(k.chunks_exact_mut(key)).for_each(|row| {
+        delta::normalize(row);
+    });
+    let (beta, log_decay) = (draw(time, 0.0, 2.0), draw(time, -0.5, 0.0));
+    let input = delta::HeadInput { key, value, erases, q, k, v, beta, log_decay };
+    let (chunked, _) = delta::head_forward(&input);
+    let mut state = vec![T::zero(); key * value];
+    let mut out = vec![T::zero(); time * value];
+    for (t, out) in out.chunks_exact_mut(value).enumerate() {
+        let (keys, values) = (t * key..(t + 1) * key, t * value..(t + 1) * value);
+        let (q, k, v) = (&input.q[keys.clone()], &input.k[keys], &input.v[values]);
+        delta::step(&mut state, q, k, v, input.beta[t], input.log_decay[t], erases, out);
+    }
+    out.iter().zip(&chunked).map(|(a, b)| (*a - *b).abs().wide()).fold(0.0, f64::max)
 }
 
 #[test]
-fn gated_delta_in_chunks_equals_the_recurrence() {
-    let mut rng = ChaCha8Rng::seed_from_u64(11);
-    let (time, width) = (101, 16);
-    let mut q = random(&mut rng, time * width);
-    let mut k = random(&mut rng, time * width);
-    q.chunks_exact_mut(width).chain(k.chunks_exact_mut(width)).for_each(|row| {
-        delta::normalize(row);
-    });
-    let input = delta::HeadInput {
-        width,
-        q,
-        k,
-        v: random(&mut rng, time * width),
-        beta: (0..time).map(|_| rng.random_range(0.0_f32..1.0)).collect(),
-        log_decay: (0..time).map(|_| rng.random_range(-0.5_f32..0.0)).collect(),
-    };
-    let (chunked, _) = delta::head_forward(&input);
-    let mut state = vec![0.0; width * width];
-    for t in 0..time {
-        let row = t * width..(t + 1) * width;
-        let mut out = vec![0.0; width];
-        delta::step(
-            &mut state,
-            &input.q[row.clone()],
-            &input.k[row.clone()],
-            &input.v[row.clone()],
-            input.beta[t],
-            input.log_decay[t],
-            &mut out,
-        );
-        let worst = out.iter().zip(&chunked[row]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst < 1e-4, "token {t} differs by {worst}");
+fn delta_memories_in_chunks_equal_the_recurrence() {
+    for erases in [true, false] {
+        let (exact, shipped) = (chunked_and_recurrent::<f64>(erases), chunked_and_recurrent::<f32>(erases));
+        assert!(exact < 1e-12, "f64 differs by {exact}");
+        assert!(shipped < 1e-4, "f32 differs by {shipped}");
     }
 }
 
@@ -148,7 +143,7 @@ fn gated_delta_in_chunks_equals_the_recurrence() {
 fn fast_exp_is_close_to_exp() {
     for n in -8000..8000 {
         let x = n as f32 * 0.01;
-        let relative = (super::math::exp(x) / x.exp() - 1.0).abs();
+        let relative = (x.exponential() / x.exp() - 1.0).abs();
         assert!(relative < 5e-7 || x < -80.0, "exp({x}) is off by {relative}");
     }
 }
@@ -156,7 +151,7 @@ fn fast_exp_is_close_to_exp() {
 #[test]
 fn a_penalty_changes_the_gradient_of_its_rows_and_no_output() {
     let op = quiet::Quiet { weights: Arc::new(vec![0.0, 3.0]), normalizer: 2.0 };
-    let y = View { data: &[1.0, -2.0, 4.0, -6.0], shape: &[1, 2, 2] };
+    let y = View { data: &[1.0_f32, -2.0, 4.0, -6.0], shape: &[1, 2, 2] };
     assert_eq!(op.forward(&[y]).output, y.data);
     let gradient = View { data: &[0.5; 4], shape: &[1, 2, 2] };
     let dy = op.backward(&[y], &[], gradient, &[true]).remove(0).unwrap();

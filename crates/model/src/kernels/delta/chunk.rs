@@ -3,72 +3,81 @@
 use super::CHUNK;
 use crate::kernels::{
     gemm::{Factor, Write, product_here},
-    math::{axpy, dot, exp},
+    math::{axpy, dot, scale},
+    real::Real,
 };
 
-/// What one head reads: dense `[T, W]` rows and one write strength and log decay a token.
+/// What one head reads: dense `[T, K]` and `[T, V]` rows and one write strength and log decay a token.
 #[derive(Debug, Clone)]
-pub struct HeadInput {
-    /// Channels of the head.
-    pub width: usize,
+pub struct HeadInput<T> {
+    /// Channels of queries and keys, K.
+    pub key: usize,
+    /// Channels of values, V.
+    pub value: usize,
+    /// Whether what was there under a key is subtracted before writing.
+    pub erases: bool,
     /// Unit-norm queries.
-    pub q: Vec<f32>,
+    pub q: Vec<T>,
     /// Unit-norm keys.
-    pub k: Vec<f32>,
+    pub k: Vec<T>,
     /// Values.
-    pub v: Vec<f32>,
+    pub v: Vec<T>,
     /// Write strengths in (0, 1).
-    pub beta: Vec<f32>,
+    pub beta: Vec<T>,
     /// Logarithms of the decays, not above 0.
-    pub log_decay: Vec<f32>,
+    pub log_decay: Vec<T>,
 }
 
 /// Gradients in the same layout as [`HeadInput`].
-pub type HeadGradient = HeadInput;
+pub type HeadGradient<T> = HeadInput<T>;
 
-struct Chunk<'a> {
+struct Chunk<'a, T> {
     len: usize,
-    width: usize,
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    beta: &'a [f32],
+    key: usize,
+    value: usize,
+    erases: bool,
+    q: &'a [T],
+    k: &'a [T],
+    v: &'a [T],
+    beta: &'a [T],
     /// Cumulative log decay, inclusive.
-    gamma: Vec<f32>,
+    gamma: Vec<T>,
 }
 
 /// The matrices of a chunk that both passes need.
-struct Solved {
+struct Solved<T> {
     /// `K Kᵀ`
-    kk: Vec<f32>,
+    kk: Vec<T>,
     /// `Q Kᵀ`
-    qk: Vec<f32>,
+    qk: Vec<T>,
     /// `V - diag(γ) K S₀`
-    residual: Vec<f32>,
+    residual: Vec<T>,
     /// The rows that are written.
-    u: Vec<f32>,
+    u: Vec<T>,
     /// `G`, lower triangle with diagonal, zero above.
-    decay: Vec<f32>,
+    decay: Vec<T>,
 }
 
-impl HeadInput {
-    fn chunk(&self, from: usize) -> Chunk<'_> {
+impl<T: Real> HeadInput<T> {
+    fn chunk(&self, from: usize) -> Chunk<'_, T> {
         let to = (from + CHUNK).min(self.beta.len());
-        let rows = from * self.width..to * self.width;
-        let mut total = 0.0;
+        let keys = from * self.key..to * self.key;
+        let mut total = T::zero();
         let gamma = self.log_decay[from..to]
             .iter()
             .map(|d| {
-                total += d;
+                total += *d;
                 total
             })
             .collect();
         Chunk {
             len: to - from,
-            width: self.width,
-            q: &self.q[rows.clone()],
-            k: &self.k[rows.clone()],
-            v: &self.v[rows],
+            key: self.key,
+            value: self.value,
+            erases: self.erases,
+            q: &self.q[keys.clone()],
+            k: &self.k[keys],
+            v: &self.v[from * self.value..to * self.value],
             beta: &self.beta[from..to],
             gamma,
         }
@@ -76,48 +85,63 @@ impl HeadInput {
 }
 
 /// Rows of `x` scaled by `f(row)`.
-fn scaled(x: &[f32], width: usize, f: impl Fn(usize) -> f32) -> Vec<f32> {
+fn scaled<T: Real>(x: &[T], width: usize, f: impl Fn(usize) -> T) -> Vec<T> {
     let mut out = x.to_vec();
     for (t, row) in out.chunks_exact_mut(width).enumerate() {
-        let s = f(t);
-        row.iter_mut().for_each(|x| *x *= s);
+        scale(row, f(t));
     }
     out
 }
 
-impl Chunk<'_> {
-    fn rows<'b>(&self, x: &'b [f32]) -> Factor<'b> {
-        Factor::new(x, self.len, self.width)
+fn made<T: Real>(size: usize, a: Factor<'_, T>, b: Factor<'_, T>) -> Vec<T> {
+    let mut out = vec![T::zero(); size];
+    product_here(&mut out, Write::Set, a, b);
+    out
+}
+
+impl<T: Real> Chunk<'_, T> {
+    fn keys<'b>(&self, x: &'b [T]) -> Factor<'b, T> {
+        Factor::new(x, self.len, self.key)
     }
 
-    fn square<'b>(&self, x: &'b [f32]) -> Factor<'b> {
+    fn values<'b>(&self, x: &'b [T]) -> Factor<'b, T> {
+        Factor::new(x, self.len, self.value)
+    }
+
+    fn square<'b>(&self, x: &'b [T]) -> Factor<'b, T> {
         Factor::new(x, self.len, self.len)
     }
 
-    fn state<'b>(&self, x: &'b [f32]) -> Factor<'b> {
-        Factor::new(x, self.width, self.width)
+    fn state<'b>(&self, x: &'b [T]) -> Factor<'b, T> {
+        Factor::new(x, self.key, self.value)
     }
 
-    fn last(&self) -> f32 {
-        self.gamma[self.len - 1]
+    fn now(&self, t: usize) -> T {
+        self.gamma[t].exponential()
     }
 
-    fn solve(&self, state: &[f32]) -> Solved {
-        let (len, width) = (self.len, self.width);
-        let (mut kk, mut qk) = (vec![0.0; len * len], vec![0.0; len * len]);
-        product_here(&mut kk, Write::Set, self.rows(self.k), self.rows(self.k).t());
-        product_here(&mut qk, Write::Set, self.rows(self.q), self.rows(self.k).t());
-        let mut decay = vec![0.0; len * len];
+    fn to_end(&self, t: usize) -> T {
+        (self.gamma[self.len - 1] - self.gamma[t]).exponential()
+    }
+
+    fn solve(&self, state: &[T]) -> Solved<T> {
+        let (len, width) = (self.len, self.value);
+        let qk = made(len * len, self.keys(self.q), self.keys(self.k).t());
+        let mut decay = vec![T::zero(); len * len];
         for t in 0..len {
             for i in 0..=t {
-                decay[t * len + i] = exp(self.gamma[t] - self.gamma[i]);
+                decay[t * len + i] = (self.gamma[t] - self.gamma[i]).exponential();
             }
         }
-        let mut read = vec![0.0; len * width];
-        product_here(&mut read, Write::Set, self.rows(self.k), self.state(state));
+        if !self.erases {
+            let u = scaled(self.v, width, |t| self.beta[t]);
+            return Solved { kk: Vec::new(), qk, residual: self.v.to_vec(), u, decay };
+        }
+        let kk = made(len * len, self.keys(self.k), self.keys(self.k).t());
+        let read = made(len * width, self.keys(self.k), self.state(state));
         let mut residual = self.v.to_vec();
         for t in 0..len {
-            axpy(&mut residual[t * width..(t + 1) * width], -exp(self.gamma[t]), &read[t * width..(t + 1) * width]);
+            axpy(&mut residual[t * width..(t + 1) * width], -self.now(t), &read[t * width..(t + 1) * width]);
         }
         let mut u = scaled(&residual, width, |t| self.beta[t]);
         for t in 1..len {
@@ -131,141 +155,170 @@ impl Chunk<'_> {
     }
 
     /// Reads the outputs and moves the state to the chunk's end.
-    fn forward(&self, state: &mut [f32], output: &mut [f32]) {
+    fn forward(&self, state: &mut [T], output: &mut [T]) {
         let solved = self.solve(state);
-        let scores: Vec<f32> = solved.qk.iter().zip(&solved.decay).map(|(a, g)| a * g).collect();
-        let read = scaled(self.q, self.width, |t| exp(self.gamma[t]));
-        product_here(output, Write::Set, self.rows(&read), self.state(state));
-        product_here(output, Write::Add, self.square(&scores), self.rows(&solved.u));
-        let keys = scaled(self.k, self.width, |t| exp(self.last() - self.gamma[t]));
-        let keep = exp(self.last());
-        state.iter_mut().for_each(|s| *s *= keep);
-        product_here(state, Write::Add, self.rows(&keys).t(), self.rows(&solved.u));
+        let scores: Vec<T> = solved.qk.iter().zip(&solved.decay).map(|(a, g)| *a * *g).collect();
+        let read = scaled(self.q, self.key, |t| self.now(t));
+        product_here(output, Write::Set, self.keys(&read), self.state(state));
+        product_here(output, Write::Add, self.square(&scores), self.values(&solved.u));
+        let keys = scaled(self.k, self.key, |t| self.to_end(t));
+        scale(state, self.now(self.len - 1));
+        product_here(state, Write::Add, self.keys(&keys).t(), self.values(&solved.u));
     }
 
-    /// Gradients of the chunk; `dstate` holds the gradient of the state after the chunk and becomes that of the state before.
-    fn backward(&self, state: &[f32], dout: &[f32], dstate: &mut [f32]) -> HeadGradient {
-        let (len, width) = (self.len, self.width);
-        let s = self.solve(state);
-        let scores: Vec<f32> = s.qk.iter().zip(&s.decay).map(|(a, g)| a * g).collect();
-        let to_end = |t: usize| exp(self.last() - self.gamma[t]);
-        let keys_end = scaled(self.k, width, to_end);
-        let q_read = scaled(self.q, width, |t| exp(self.gamma[t]));
-        let k_read = scaled(self.k, width, |t| exp(self.gamma[t]));
-
-        let mut du = vec![0.0; len * width];
-        product_here(&mut du, Write::Set, self.square(&scores).t(), self.rows(dout));
-        product_here(&mut du, Write::Add, self.rows(&keys_end), self.state(dstate));
-        let mut dscores = vec![0.0; len * len];
-        product_here(&mut dscores, Write::Set, self.rows(dout), self.rows(&s.u).t());
-        let mut dq_read = vec![0.0; len * width];
-        product_here(&mut dq_read, Write::Set, self.rows(dout), self.state(state).t());
-        let mut dkeys_end = vec![0.0; len * width];
-        product_here(&mut dkeys_end, Write::Set, self.rows(&s.u), self.state(dstate).t());
-
-        // Backward through the triangular solve: db = (I + A)⁻ᵀ du, from the last row up.
-        let mut db = du;
+    /// Backward through the triangular solve: `db = (I + A)⁻ᵀ du`, from the last row up, in place.
+    fn solve_backward(&self, s: &Solved<T>, du: &mut [T]) {
+        let (len, width) = (self.len, self.value);
         for t in (0..len).rev() {
-            let (rows, row) = db.split_at_mut(t * width);
+            let (rows, row) = du.split_at_mut(t * width);
             for i in 0..t {
                 let a = self.beta[t] * s.decay[t * len + i] * s.kk[t * len + i];
                 axpy(&mut rows[i * width..(i + 1) * width], -a, &row[..width]);
             }
         }
-        let mut da = vec![0.0; len * len];
-        product_here(&mut da, Write::Set, self.rows(&db), self.rows(&s.u).t());
+    }
 
-        let dv = scaled(&db, width, |t| self.beta[t]);
-        let mut dk_read = vec![0.0; len * width];
-        product_here(&mut dk_read, Write::Set, self.rows(&dv), self.state(state).t());
-        let before = dot(state, dstate);
-        let keep = exp(self.last());
-        dstate.iter_mut().for_each(|d| *d *= keep);
-        product_here(dstate, Write::Add, self.rows(&q_read).t(), self.rows(dout));
-        let negated = scaled(&k_read, width, |_| -1.0);
-        product_here(dstate, Write::Add, self.rows(&negated).t(), self.rows(&dv));
+    /// Gradients of the chunk; `dstate` holds the gradient of the state after the chunk and becomes that of the state before.
+    fn backward(&self, state: &[T], dout: &[T], dstate: &mut [T]) -> HeadGradient<T> {
+        let (len, key, value) = (self.len, self.key, self.value);
+        let s = self.solve(state);
+        let scores: Vec<T> = s.qk.iter().zip(&s.decay).map(|(a, g)| *a * *g).collect();
+        let keys_end = scaled(self.k, key, |t| self.to_end(t));
+        let q_read = scaled(self.q, key, |t| self.now(t));
 
-        let mut dbeta: Vec<f32> =
-            (0..len).map(|t| dot(&db[t * width..(t + 1) * width], &s.residual[t * width..(t + 1) * width])).collect();
-        let mut dgamma = vec![0.0; len];
-        let (mut dqk, mut dkk) = (vec![0.0; len * len], vec![0.0; len * len]);
-        for t in 0..len {
-            for i in 0..=t {
-                let n = t * len + i;
-                let mut ddecay = dscores[n] * s.qk[n];
-                dqk[n] = dscores[n] * s.decay[n];
-                if i < t {
-                    let da = -da[n];
-                    dbeta[t] += da * s.decay[n] * s.kk[n];
-                    dkk[n] = da * self.beta[t] * s.decay[n];
-                    ddecay += da * self.beta[t] * s.kk[n];
-                }
-                dgamma[t] += ddecay * s.decay[n];
-                dgamma[i] -= ddecay * s.decay[n];
-            }
+        let mut db = made(len * value, self.square(&scores).t(), self.values(dout));
+        product_here(&mut db, Write::Add, self.keys(&keys_end), self.state(dstate));
+        let dscores = made(len * len, self.values(dout), self.values(&s.u).t());
+        let dq_read = made(len * key, self.values(dout), self.state(state).t());
+        let dkeys_end = made(len * key, self.values(&s.u), self.state(dstate).t());
+        if self.erases {
+            self.solve_backward(&s, &mut db);
         }
-        let mut dq = scaled(&dq_read, width, |t| exp(self.gamma[t]));
-        product_here(&mut dq, Write::Add, self.square(&dqk), self.rows(self.k));
-        let mut dk = vec![0.0; len * width];
-        product_here(&mut dk, Write::Set, self.square(&dqk).t(), self.rows(self.q));
-        product_here(&mut dk, Write::Add, self.square(&dkk), self.rows(self.k));
-        product_here(&mut dk, Write::Add, self.square(&dkk).t(), self.rows(self.k));
+        let dv = scaled(&db, value, |t| self.beta[t]);
+        let last = self.now(len - 1);
+        let mut g = Inner { dgamma: vec![T::zero(); len], dbeta: vec![T::zero(); len] };
+        g.dgamma[len - 1] += last * dot(state, dstate);
+        scale(dstate, last);
+        product_here(dstate, Write::Add, self.keys(&q_read).t(), self.values(dout));
         for t in 0..len {
-            let row = t * width..(t + 1) * width;
-            let (now, end) = (exp(self.gamma[t]), to_end(t));
-            axpy(&mut dk[row.clone()], -now, &dk_read[row.clone()]);
+            g.dbeta[t] = dot(&db[t * value..(t + 1) * value], &s.residual[t * value..(t + 1) * value]);
+        }
+        let mut dk = vec![T::zero(); len * key];
+        if self.erases {
+            self.erase_backward(&s, &mut g, (state, dstate), (&db, &dv), &mut dk);
+        }
+        let dqk = self.scores_backward(&s, &mut g, &dscores);
+        let mut dq = scaled(&dq_read, key, |t| self.now(t));
+        product_here(&mut dq, Write::Add, self.square(&dqk), self.keys(self.k));
+        product_here(&mut dk, Write::Add, self.square(&dqk).t(), self.keys(self.q));
+        for t in 0..len {
+            let row = t * key..(t + 1) * key;
+            let (now, end) = (self.now(t), self.to_end(t));
             axpy(&mut dk[row.clone()], end, &dkeys_end[row.clone()]);
-            let k = &self.k[row.clone()];
-            dgamma[t] += now * (dot(&dq_read[row.clone()], &self.q[row.clone()]) - dot(&dk_read[row.clone()], k));
-            let ends = end * dot(&dkeys_end[row], k);
-            dgamma[t] -= ends;
-            dgamma[len - 1] += ends;
+            g.dgamma[t] += now * dot(&dq_read[row.clone()], &self.q[row.clone()]);
+            let ends = end * dot(&dkeys_end[row.clone()], &self.k[row]);
+            g.dgamma[t] -= ends;
+            g.dgamma[len - 1] += ends;
         }
-        dgamma[len - 1] += keep * before;
-        let mut total = 0.0;
-        for d in dgamma.iter_mut().rev() {
+        let mut total = T::zero();
+        for d in g.dgamma.iter_mut().rev() {
             total += *d;
             *d = total;
         }
-        HeadGradient { width, q: dq, k: dk, v: dv, beta: dbeta, log_decay: dgamma }
+        HeadGradient { key, value, erases: self.erases, q: dq, k: dk, v: dv, beta: g.dbeta, log_decay: g.dgamma }
+    }
+
+    /// Backward through `G ∘ Q Kᵀ`: the gradient of `Q Kᵀ`.
+    fn scores_backward(&self, s: &Solved<T>, g: &mut Inner<T>, dscores: &[T]) -> Vec<T> {
+        let len = self.len;
+        let mut dqk = vec![T::zero(); len * len];
+        for t in 0..len {
+            for i in 0..=t {
+                let n = t * len + i;
+                dqk[n] = dscores[n] * s.decay[n];
+                let ddecay = dscores[n] * s.qk[n] * s.decay[n];
+                g.dgamma[t] += ddecay;
+                g.dgamma[i] -= ddecay;
+            }
+        }
+        dqk
+    }
+
+    /// Backward through what the delta rule subtracts: the memory before the chunk and the chunk's own earlier rows.
+    fn erase_backward(&self, s: &Solved<T>, g: &mut Inner<T>, states: (&[T], &mut [T]), rows: (&[T], &[T]), dk: &mut [T]) {
+        let (len, key) = (self.len, self.key);
+        let ((state, dstate), (db, dv)) = (states, rows);
+        let da = made(len * len, self.values(db), self.values(&s.u).t());
+        let dk_read = made(len * key, self.values(dv), self.state(state).t());
+        let negated = scaled(self.k, key, |t| -self.now(t));
+        product_here(dstate, Write::Add, self.keys(&negated).t(), self.values(dv));
+        let mut dkk = vec![T::zero(); len * len];
+        for t in 0..len {
+            for i in 0..t {
+                let n = t * len + i;
+                let da = -da[n];
+                g.dbeta[t] += da * s.decay[n] * s.kk[n];
+                dkk[n] = da * self.beta[t] * s.decay[n];
+                let ddecay = da * self.beta[t] * s.kk[n] * s.decay[n];
+                g.dgamma[t] += ddecay;
+                g.dgamma[i] -= ddecay;
+            }
+        }
+        product_here(dk, Write::Add, self.square(&dkk), self.keys(self.k));
+        product_here(dk, Write::Add, self.square(&dkk).t(), self.keys(self.k));
+        for t in 0..len {
+            let row = t * key..(t + 1) * key;
+            axpy(&mut dk[row.clone()], -self.now(t), &dk_read[row.clone()]);
+            g.dgamma[t] -= self.now(t) * dot(&dk_read[row.clone()], &self.k[row]);
+        }
     }
 }
 
+/// Gradients that several parts of a chunk add to.
+struct Inner<T> {
+    /// Of cumulative log decays.
+    dgamma: Vec<T>,
+    /// Of write strengths.
+    dbeta: Vec<T>,
+}
+
 /// All chunks of one head from a zero state; also gives the state before every chunk.
-pub fn head_forward(input: &HeadInput) -> (Vec<f32>, Vec<f32>) {
-    let (time, width) = (input.beta.len(), input.width);
-    let mut state = vec![0.0; width * width];
-    let mut states = Vec::with_capacity(time.div_ceil(CHUNK) * width * width);
-    let mut output = vec![0.0; time * width];
+pub fn head_forward<T: Real>(input: &HeadInput<T>) -> (Vec<T>, Vec<T>) {
+    let (time, size) = (input.beta.len(), input.key * input.value);
+    let mut state = vec![T::zero(); size];
+    let mut states = Vec::with_capacity(time.div_ceil(CHUNK) * size);
+    let mut output = vec![T::zero(); time * input.value];
     for from in (0..time).step_by(CHUNK) {
         states.extend_from_slice(&state);
         let chunk = input.chunk(from);
-        chunk.forward(&mut state, &mut output[from * width..(from + chunk.len) * width]);
+        chunk.forward(&mut state, &mut output[from * input.value..(from + chunk.len) * input.value]);
     }
     (output, states)
 }
 
 /// Gradients of [`head_forward`] given the states that it returned.
-pub fn head_backward(input: &HeadInput, states: &[f32], dout: &[f32]) -> HeadGradient {
-    let (time, width) = (input.beta.len(), input.width);
+pub fn head_backward<T: Real>(input: &HeadInput<T>, states: &[T], dout: &[T]) -> HeadGradient<T> {
+    let (time, key, value) = (input.beta.len(), input.key, input.value);
     let mut gradient = HeadGradient {
-        width,
-        q: vec![0.0; time * width],
-        k: vec![0.0; time * width],
-        v: vec![0.0; time * width],
-        beta: vec![0.0; time],
-        log_decay: vec![0.0; time],
+        key,
+        value,
+        erases: input.erases,
+        q: vec![T::zero(); time * key],
+        k: vec![T::zero(); time * key],
+        v: vec![T::zero(); time * value],
+        beta: vec![T::zero(); time],
+        log_decay: vec![T::zero(); time],
     };
-    let mut dstate = vec![0.0; width * width];
+    let mut dstate = vec![T::zero(); key * value];
     let starts: Vec<usize> = (0..time).step_by(CHUNK).collect();
     for (n, from) in starts.into_iter().enumerate().rev() {
         let chunk = input.chunk(from);
         let to = from + chunk.len;
-        let state = &states[n * width * width..(n + 1) * width * width];
-        let g = chunk.backward(state, &dout[from * width..to * width], &mut dstate);
-        gradient.q[from * width..to * width].copy_from_slice(&g.q);
-        gradient.k[from * width..to * width].copy_from_slice(&g.k);
-        gradient.v[from * width..to * width].copy_from_slice(&g.v);
+        let state = &states[n * key * value..(n + 1) * key * value];
+        let g = chunk.backward(state, &dout[from * value..to * value], &mut dstate);
+        gradient.q[from * key..to * key].copy_from_slice(&g.q);
+        gradient.k[from * key..to * key].copy_from_slice(&g.k);
+        gradient.v[from * value..to * value].copy_from_slice(&g.v);
         gradient.beta[from..to].copy_from_slice(&g.beta);
         gradient.log_decay[from..to].copy_from_slice(&g.log_decay);
     }
