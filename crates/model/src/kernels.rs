@@ -10,7 +10,7 @@ pub mod embed;
 pub mod fast;
 pub mod gemm;
 pub mod head;
-mod heads;
+pub(crate) mod heads;
 pub mod linear;
 pub mod math;
 pub mod mlp;
@@ -20,4 +20,4 @@ pub mod real;
 pub mod rope;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

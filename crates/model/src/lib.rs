@@ -2,6 +2,7 @@
 //!
 //! Sole owner of burn. Takes bytes and returns bytes: files, the lake and the network are somebody else's.
 
+pub mod algebra;
 pub mod chat;
 pub mod config;
 pub mod decode;
@@ -9,6 +10,7 @@ pub mod error;
 pub mod hope;
 pub mod host;
 pub mod kernels;
+pub mod memory;
 pub mod optim;
 pub mod params;
 mod shipped;

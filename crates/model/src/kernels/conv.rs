@@ -76,17 +76,10 @@ fn convolve<T: Real>(y: &mut [T], x: &[T], w: &[T], channels: usize, taps: usize
     }
 }
 
-/// The derivative of `x · sigmoid(x)`.
-#[inline(always)]
-pub(super) fn silu_slope<T: Real>(x: T) -> T {
-    let s = x.sigmoid();
-    s * (T::one() + x * (T::one() - s))
-}
-
 #[inline(always)]
 fn silu_backward<T: Real>(dy: &mut [T], linear: &[T]) {
     for (dy, x) in dy.iter_mut().zip(linear) {
-        *dy *= silu_slope(*x);
+        *dy *= x.silu_slope();
     }
 }
 

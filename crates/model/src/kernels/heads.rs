@@ -4,17 +4,17 @@ use super::real::Real;
 
 /// Where a head's channels lie in every row.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     /// Channels of a row.
-    pub(super) row: usize,
+    pub(crate) row: usize,
     /// The head's first.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// How many it has.
-    pub(super) width: usize,
+    pub(crate) width: usize,
 }
 
 /// A dense `[T, width]` copy of one head of sequence `b` of `x [B, T, row]`.
-pub(super) fn gather<T: Real>(x: &[T], time: usize, b: usize, c: Columns) -> Vec<T> {
+pub(crate) fn gather<T: Real>(x: &[T], time: usize, b: usize, c: Columns) -> Vec<T> {
     let mut out = Vec::with_capacity(time * c.width);
     for row in x[b * time * c.row..(b + 1) * time * c.row].chunks_exact(c.row) {
         out.extend_from_slice(&row[c.at..c.at + c.width]);
@@ -23,7 +23,7 @@ pub(super) fn gather<T: Real>(x: &[T], time: usize, b: usize, c: Columns) -> Vec
 }
 
 /// Writes a dense `[T, width]` into the rows `[T, row]` of one sequence.
-pub(super) fn scatter<T: Real>(rows: &mut [T], part: &[T], c: Columns) {
+pub(crate) fn scatter<T: Real>(rows: &mut [T], part: &[T], c: Columns) {
     for (row, part) in rows.chunks_exact_mut(c.row).zip(part.chunks_exact(c.width)) {
         row[c.at..c.at + c.width].copy_from_slice(part);
     }

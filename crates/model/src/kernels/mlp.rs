@@ -4,7 +4,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    conv::silu_slope,
     gemm::{Factor, Write, product},
     math::simd,
     real::Real,
@@ -35,7 +34,7 @@ impl Activation {
     fn scale_by_slope<T: Real>(self, gradient: &mut [T], x: &[T]) {
         match self {
             Self::SquaredRelu => gradient.iter_mut().zip(x).for_each(|(g, x)| *g *= T::of(2.0) * x.max(T::zero())),
-            Self::Silu => gradient.iter_mut().zip(x).for_each(|(g, x)| *g *= silu_slope(*x)),
+            Self::Silu => gradient.iter_mut().zip(x).for_each(|(g, x)| *g *= x.silu_slope()),
         }
     }
 }

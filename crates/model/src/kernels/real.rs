@@ -34,7 +34,14 @@ pub trait Real: Float + NumAssign + Sum + Default + Debug + Send + Sync + Comple
     /// `ln(1 + e^x)`
     #[inline(always)]
     fn softplus(self) -> Self {
-        if self > Self::of(20.0) { self } else { self.exponential().ln_1p() }
+        if self > Self::of(40.0) { self } else { self.exponential().ln_1p() }
+    }
+
+    /// The derivative of `x · sigmoid(x)`.
+    #[inline(always)]
+    fn silu_slope(self) -> Self {
+        let s = self.sigmoid();
+        s * (Self::one() + self * (Self::one() - s))
     }
 }
 

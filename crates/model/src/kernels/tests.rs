@@ -15,7 +15,7 @@ fn views<'a>(data: &'a [Vec<f64>], shapes: &'a [&'a [usize]]) -> Vec<View<'a, f6
 }
 
 /// Compares the gradient of every input along random directions with central differences, in `f64`.
-fn check(op: &impl Kernel, shapes: &[&[usize]]) {
+pub(crate) fn check(op: &impl Kernel, shapes: &[&[usize]]) {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let inputs: Vec<Vec<f64>> = shapes.iter().map(|s| random(&mut rng, s.iter().product())).collect();
     let forward = op.forward(&views(&inputs, shapes));
