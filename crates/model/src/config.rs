@@ -1,73 +1,74 @@
 //! The model's configuration, `config.json` of a base.
 
-use nocturne_wire::manifest::Period;
+mod bank;
+mod mixer;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{error::ModelError, kernels::mlp::Activation};
+pub use self::{
+    bank::{BankConfig, BankShape, CmsConfig, Wiring},
+    mixer::{
+        AttentionConfig, DeltaNetConfig, GatedDeltaConfig, HopeConfig, MixerConfig, RetNetConfig, TitansConfig, TitansVariant,
+    },
+};
+use crate::{error::ModelError, kernels::norm::EPSILON};
 
-/// Which memory a block mixes tokens with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// One block: a mixer over tokens, then a Continuum Memory System over channels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockConfig {
+    /// What mixes tokens.
+    pub mixer: MixerConfig,
+    /// The banks.
+    #[serde(default)]
+    pub cms: CmsConfig,
+}
+
+/// Where the matrix of the output head comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum MixerKind {
-    /// Causal softmax attention with rotary positions.
-    Attention,
-    /// Gated delta rule: a linear memory with forgetting.
-    GatedDelta,
-}
-
-/// A bank of a Continuum Memory System that is a perceptron beside the others.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PerceptronBank {
-    /// Hidden width.
-    pub hidden: usize,
-    /// Hidden non-linearity.
-    pub activation: Activation,
-    /// How often it changes.
-    pub period: Period,
-}
-
-/// The in-session bank: a linear memory written every `period` tokens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FastBankConfig {
-    /// Width of its keys and values.
-    pub width: usize,
-    /// Tokens between two changes.
-    pub period_tokens: u32,
-    /// The blocks that have it.
-    pub blocks: Vec<usize>,
+pub enum HeadConfig {
+    /// It is the embedding.
+    #[default]
+    Tied,
+    /// It is a matrix of its own.
+    Own,
 }
 
 /// The whole model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HopeConfig {
+pub struct ModelConfig {
     /// Name under which it is served.
     pub name: String,
     /// Size of the vocabulary.
     pub vocab: usize,
     /// Width of the residual stream.
     pub width: usize,
-    /// Heads of every mixer; divides the width.
-    pub heads: usize,
-    /// One mixer a block.
-    pub mixers: Vec<MixerKind>,
-    /// Taps of the short convolution on q, k and v.
-    pub conv_taps: usize,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f32,
     /// Longest conversation in tokens.
     pub max_context: usize,
-    /// The bank that never changes after pre-training, in every block.
-    pub frozen: PerceptronBank,
-    /// The bank that nights change, in every block.
-    pub slow: PerceptronBank,
-    /// The bank that a session changes.
-    pub fast: FastBankConfig,
+    /// What norms add to the mean square.
+    #[serde(default = "epsilon")]
+    pub norm_epsilon: f32,
+    /// The output head.
+    #[serde(default)]
+    pub head: HeadConfig,
+    /// The blocks.
+    pub blocks: Vec<BlockConfig>,
 }
 
-impl HopeConfig {
+fn epsilon() -> f32 {
+    EPSILON
+}
+
+pub(crate) fn wrong<T>(why: impl Into<String>) -> Result<T, ModelError> {
+    Err(ModelError::Inconsistent(why.into()))
+}
+
+/// Extents beyond which a configuration is taken for a mistake, not for a model.
+const LARGEST: usize = 1 << 24;
+
+impl ModelConfig {
     /// Reads a `config.json`.
     ///
     /// # Errors
@@ -78,32 +79,36 @@ impl HopeConfig {
         Ok(config)
     }
 
-    /// Channels of one head.
-    pub fn head_width(&self) -> usize {
-        self.width / self.heads
-    }
-
     /// Checks that the parts fit together.
     ///
     /// # Errors
     /// Names the first contradiction.
     pub fn check(&self) -> Result<(), ModelError> {
-        let wrong = |why: String| Err(ModelError::Inconsistent(why));
-        if self.width == 0 || self.heads == 0 || !self.width.is_multiple_of(self.heads) || !self.head_width().is_multiple_of(2) {
-            return wrong(format!("{} heads do not divide a width of {} into even parts", self.heads, self.width));
+        if self.blocks.is_empty() || self.vocab == 0 || self.width == 0 || self.max_context == 0 {
+            return wrong("blocks, vocabulary, width and context must not be zero");
         }
-        if self.mixers.is_empty() || self.vocab == 0 || self.conv_taps == 0 || self.fast.period_tokens == 0 {
-            return wrong("blocks, vocabulary, convolution taps and the fast period must not be zero".into());
+        if self.max_context > 1 << 20 || self.width > 1 << 16 || self.vocab > LARGEST || self.blocks.len() > 1 << 10 {
+            return wrong("extents are beyond what this model supports");
         }
-        if let Some(block) = self.fast.blocks.iter().find(|b| **b >= self.mixers.len()) {
-            return wrong(format!("the fast bank names block {block}, there are {}", self.mixers.len()));
+        if !(self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0) {
+            return wrong(format!("norm_epsilon is {}, it must lie between 0 and 1", self.norm_epsilon));
         }
-        if self.frozen.period != Period::Never || self.slow.period != Period::Night {
-            return wrong("the frozen bank's period must be `never` and the slow bank's `night`".into());
-        }
-        if self.max_context > 1 << 20 || self.width > 1 << 16 || self.vocab > 1 << 24 {
-            return wrong("extents are beyond what this model supports".into());
+        for (n, block) in self.blocks.iter().enumerate() {
+            let within = |error: ModelError| match error {
+                ModelError::Inconsistent(why) => ModelError::Inconsistent(format!("block {n}: {why}")),
+                other => other,
+            };
+            block.mixer.check().map_err(within)?;
+            block.cms.check().map_err(within)?;
         }
         Ok(())
+    }
+
+    /// Every bank by its block, with its place there.
+    pub fn banks(&self) -> impl Iterator<Item = (usize, usize, &BankConfig)> {
+        self.blocks
+            .iter()
+            .enumerate()
+            .flat_map(|(b, block)| block.cms.banks.iter().enumerate().map(move |(n, bank)| (b, n, bank)))
     }
 }

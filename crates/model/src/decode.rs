@@ -3,21 +3,24 @@
 //! One code path runs prefill and single steps: a call takes any number of sequences with any number of new tokens each, multiplies all rows with the
 //! weights at once and mixes every sequence with its own state. Weights stay in `f32`; the base is shared by every generation.
 
+mod banks;
 mod layers;
+mod mixers;
+mod rows;
 mod state;
 mod weights;
 
 use std::sync::Arc;
 
-use layers::{Scratch, Spread, block_forward};
+use layers::{Scratch, block_forward};
 use rayon::prelude::*;
+use rows::{Spread, normalize};
 pub use state::SessionState;
 pub use weights::{Banks, Base, Weights};
 
 use crate::kernels::{
     gemm::{Factor, Write, product},
     math::{max, simd},
-    norm,
     real::Real,
 };
 
@@ -171,7 +174,7 @@ impl Decoder {
         let (width, vocab) = (self.base.config().width, self.base.config().vocab);
         let rows = hidden.len() / width;
         let mut logits = vec![0.0; rows * vocab];
-        product(&mut logits, Write::Set, Factor::new(hidden, rows, width), Factor::new(self.base.embed(), vocab, width).t());
+        product(&mut logits, Write::Set, Factor::new(hidden, rows, width), Factor::new(self.base.head(), vocab, width).t());
         logits
     }
 }
@@ -197,15 +200,14 @@ fn share(base: &Base, weights: &Weights, scratch: &mut Scratch, spread: Spread, 
         let at = *token as usize * width;
         x.extend_from_slice(&base.embed()[at..at + width]);
     }
-    for index in 0..base.config().mixers.len() {
+    for index in 0..base.config().blocks.len() {
         block_forward(scratch, spread, weights, index, &mut x, pieces);
     }
     for piece in pieces.iter_mut() {
         piece.state.position += piece.tokens.len();
     }
-    simd(|| {
-        out.chunks_exact_mut(width).zip(x.chunks_exact(width)).for_each(|(o, x)| norm::row(o, x, base.norm(), norm::EPSILON))
-    });
+    normalize(&mut scratch.normed, &x, base.norm(), base.config().norm_epsilon);
+    out.copy_from_slice(&scratch.normed);
 }
 
 /// Negative log-likelihood of a token under logits, in nats.

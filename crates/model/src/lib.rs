@@ -4,24 +4,28 @@
 
 pub mod algebra;
 pub mod chat;
+pub mod cms;
 pub mod config;
 pub mod decode;
 pub mod error;
-pub mod hope;
 pub mod host;
 pub mod kernels;
 pub mod memory;
+pub mod mixers;
+pub mod model;
+pub mod ops;
 pub mod optim;
 pub mod params;
+pub mod presets;
 mod shipped;
 pub mod tensors;
 pub mod tokenizer;
 pub mod train;
 
 pub use chat::ChatTokens;
-pub use config::HopeConfig;
+pub use config::ModelConfig;
 pub use decode::{Banks, Base, Decoder, Piece, Prefill, SessionState, StepInput, Weights};
 pub use error::ModelError;
-pub use hope::Hope;
+pub use model::Model;
 pub use tensors::entries as manifest_tensors;
 pub use tokenizer::{DecodeStream, Tokenizer};

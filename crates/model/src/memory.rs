@@ -4,6 +4,7 @@
 //! beside it stands its recurrence over slices, one token at a time, for decoding.
 
 pub mod delta;
+pub mod fast;
 pub mod hope;
 mod per_head;
 pub mod recurrent;

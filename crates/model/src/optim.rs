@@ -142,12 +142,13 @@ impl<O: Optimizer> Optimizer for Peak<O> {
 /// Muon on every matrix but the embedding, AdamW with peak rate `adam_rate` on the rest. The `step` of the result takes the schedule's factor in [0, 1].
 pub fn for_base(muon: MuonSettings, adam_rate: f64) -> ModuleOptimizer {
     let adam = AdamWConfig::new().with_beta_2(0.98).with_weight_decay(0.0).build();
-    let matrices = ["mixer.qkv", "mixer.out", "cms.frozen.", "cms.slow.", "fast.qkv", "fast.out"];
-    ModuleOptimizer::from(Peak { rate: adam_rate, inner: adam }).with_group(
-        ParamGroup::from_any_predicates(matrices.to_vec()),
-        Muon::new(muon),
-        None,
-    )
+    ModuleOptimizer::from(Peak { rate: adam_rate, inner: adam }).with_group(matrices(), Muon::new(muon), None)
+}
+
+/// Projections and perceptrons of blocks; what gates, convolutions and memories begin with is no map from activations to activations.
+fn matrices() -> ParamGroup {
+    let paths = [r"\.(qkv|out|up|down)$", r"(outlet|Perceptron)\.gate$"];
+    ParamGroup::from_any_regexes(paths.to_vec()).unwrap_or_else(|_| unreachable!("both patterns are sound"))
 }
 
 /// Muon on the slow banks; nothing else has gradients by night.

@@ -1,59 +1,104 @@
 //! The module's parameters by name, both ways.
+//!
+//! A name is the path through the module, less what says nothing about the parameter: which kind a mixer or a bank is, and its way in or out. Banks
+//! are called as in the configuration: `blocks.2.cms.slow.up`.
 
 use std::collections::BTreeMap;
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{Device, Tensor, TensorData},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup},
+    tensor::{DType, Device, Tensor, TensorData},
 };
+use nocturne_wire::manifest::Period;
 
 use crate::{
-    config::HopeConfig,
+    config::ModelConfig,
     error::ModelError,
-    hope::Hope,
+    model::Model,
     tensors::{self, Tensors, Values},
 };
 
+/// Where a walk through the module is.
 #[derive(Default)]
+struct Path {
+    /// Names of modules, and the kinds of those that contain others.
+    steps: Vec<(String, String)>,
+    /// Names of banks, block by block.
+    banks: Vec<Vec<String>>,
+}
+
+/// Modules that only group parameters.
+const GROUPS: [&str; 3] = ["inlet", "outlet", "banks"];
+
+impl Path {
+    fn of(config: &ModelConfig) -> Self {
+        let names = |cms: &crate::config::CmsConfig| cms.banks.iter().map(|bank| bank.name.clone()).collect();
+        Self { steps: Vec::new(), banks: config.blocks.iter().map(|block| names(&block.cms)).collect() }
+    }
+
+    fn enter(&mut self, name: &str, kind: &str) {
+        self.steps.push((name.to_owned(), kind.to_owned()));
+    }
+
+    fn leave(&mut self) {
+        self.steps.pop();
+    }
+
+    fn name(&self) -> String {
+        let block = self.steps.get(1).and_then(|(name, _)| name.parse::<usize>().ok());
+        let mut parts: Vec<&str> = Vec::new();
+        for (n, (name, kind)) in self.steps.iter().enumerate() {
+            let in_banks = n > 0 && self.steps[n - 1].0 == "banks";
+            let bank = block.zip(name.parse::<usize>().ok()).filter(|_| in_banks);
+            if let Some(name) = bank.and_then(|(block, bank)| self.banks.get(block)?.get(bank)) {
+                parts.push(name);
+            } else if !GROUPS.contains(&name.as_str()) && !kind.starts_with("Enum:") {
+                parts.push(name);
+            }
+        }
+        parts.join(".")
+    }
+}
+
 struct Collect {
-    path: Vec<String>,
+    path: Path,
     tensors: Tensors,
 }
 
 impl ModuleVisitor for Collect {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, kind: &str) {
+        self.path.enter(name, kind);
     }
 
     fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
+        self.path.leave();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let shape = tensor.dims().to_vec();
-        let data = tensor.into_data().try_to_vec().unwrap_or_default();
-        self.tensors.insert(self.path.join("."), Values { shape, data });
+        let data = tensor.cast(DType::F32).into_data().try_to_vec().unwrap_or_default();
+        self.tensors.insert(self.path.name(), Values { shape, data });
     }
 }
 
 struct Replace<'a> {
-    path: Vec<String>,
+    path: Path,
     tensors: &'a Tensors,
     device: &'a Device,
 }
 
 impl ModuleMapper for Replace<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, kind: &str) {
+        self.path.enter(name, kind);
     }
 
     fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
+        self.path.leave();
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.tensors.get(&self.path.join(".")) {
+        match self.tensors.get(&self.path.name()) {
             None => param,
             Some(values) => param.map(|_| {
                 let tensor = Tensor::from_data(TensorData::new(values.data.clone(), values.shape.clone()), self.device);
@@ -65,25 +110,33 @@ impl ModuleMapper for Replace<'_> {
 }
 
 /// All parameters by name.
-pub fn collect(model: &Hope) -> Tensors {
-    let mut collect = Collect::default();
+pub fn collect(config: &ModelConfig, model: &Model) -> Tensors {
+    let mut collect = Collect { path: Path::of(config), tensors: Tensors::new() };
     model.visit(&mut collect);
     collect.tensors
 }
 
 /// Names and extents of every parameter of a model with this configuration.
-pub fn layout(config: &HopeConfig) -> BTreeMap<String, Vec<usize>> {
-    let model = Hope::new(config, 0, &Device::flex());
-    collect(&model).into_iter().map(|(name, values)| (name, values.shape)).collect()
+pub fn layout(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
+    let model = Model::new(config, 0, &Device::flex());
+    collect(config, &model).into_iter().map(|(name, values)| (name, values.shape)).collect()
 }
 
 /// A model with the given parameters on a device.
 ///
 /// # Errors
 /// When a parameter is missing, foreign or of other extents.
-pub fn load(config: &HopeConfig, what: &str, given: &Tensors, device: &Device) -> Result<Hope, ModelError> {
-    let model = Hope::new(config, 0, device);
-    let expected = collect(&model).into_iter().map(|(name, values)| (name, values.shape)).collect();
+pub fn load(config: &ModelConfig, what: &str, given: &Tensors, device: &Device) -> Result<Model, ModelError> {
+    let model = Model::new(config, 0, device);
+    let expected = collect(config, &model).into_iter().map(|(name, values)| (name, values.shape)).collect();
     tensors::check_layout(what, given, &expected)?;
-    Ok(model.map(&mut Replace { path: Vec::new(), tensors: given, device }))
+    Ok(model.map(&mut Replace { path: Path::of(config), tensors: given, device }))
+}
+
+/// The group of parameters of banks that change by night.
+pub fn nightly(config: &ModelConfig) -> ParamGroup {
+    let banks = config.banks().filter(|(_, _, bank)| bank.period == Period::Night);
+    // A predicate is looked for in paths through the module; without a bank there must be one that none has.
+    let paths: Vec<String> = banks.map(|(block, n, _)| format!("blocks.{block}.cms.banks.{n}.")).collect();
+    if paths.is_empty() { ParamGroup::from_predicate("no bank changes by night") } else { ParamGroup::from_any_predicates(paths) }
 }

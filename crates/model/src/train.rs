@@ -16,13 +16,13 @@ use burn::{
 pub use self::row::{Aim, Lesson, Row, Said};
 use self::{batch::Batch, lanes::Lanes};
 use crate::{
-    config::HopeConfig,
+    config::ModelConfig,
     error::ModelError,
-    hope::{Hope, SlowBank},
     kernels::{
         head::{Goal, Tally, Target, Targets, distributions},
         quiet::Quiet,
     },
+    model::{Model, SlowBank},
     params,
     tensors::Tensors,
 };
@@ -41,7 +41,8 @@ pub struct StepStats {
 /// A model in training.
 #[derive(Debug)]
 pub struct Trainer {
-    model: Hope,
+    config: ModelConfig,
+    model: Model,
     optimizer: Optim,
     device: Device,
     lanes: Lanes,
@@ -63,43 +64,44 @@ impl std::fmt::Debug for Optim {
 }
 
 impl Trainer {
-    fn of(model: Hope, optimizer: ModuleOptimizer, device: Device) -> Self {
-        Self { model, optimizer: Optim(optimizer), device, lanes: Lanes::of_this_machine() }
+    fn of(config: &ModelConfig, model: Model, optimizer: ModuleOptimizer, device: Device) -> Self {
+        let lanes = Lanes::of_this_machine();
+        Self { config: config.clone(), model, optimizer: Optim(optimizer), device, lanes }
     }
 
     /// Everything but the slow banks is trained: the base's recipe.
-    pub fn base(config: &HopeConfig, seed: u64, optimizer: ModuleOptimizer) -> Self {
+    pub fn base(config: &ModelConfig, seed: u64, optimizer: ModuleOptimizer) -> Self {
         let device = Device::flex().autodiff();
-        let model = Hope::new(config, seed, &device).freeze_group(Hope::slow_banks());
-        Self::of(model, optimizer, device)
+        let model = Model::new(config, seed, &device).freeze_group(params::nightly(config));
+        Self::of(config, model, optimizer, device)
     }
 
     /// As [`Trainer::base`], from a base's tensors on.
     ///
     /// # Errors
     /// When a tensor is missing, foreign or of other extents.
-    pub fn base_from(config: &HopeConfig, base: &Tensors, seed: u64, optimizer: ModuleOptimizer) -> Result<Self, ModelError> {
+    pub fn base_from(config: &ModelConfig, base: &Tensors, seed: u64, optimizer: ModuleOptimizer) -> Result<Self, ModelError> {
         let device = Device::flex().autodiff();
-        let mut tensors = params::collect(&Hope::new(config, seed, &device));
+        let mut tensors = params::collect(config, &Model::new(config, seed, &device));
         tensors.extend(base.clone());
-        let model = params::load(config, "the base to go on from", &tensors, &device)?.freeze_group(Hope::slow_banks());
-        Ok(Self::of(model, optimizer, device))
+        let model = params::load(config, "the base to go on from", &tensors, &device)?.freeze_group(params::nightly(config));
+        Ok(Self::of(config, model, optimizer, device))
     }
 
     /// Only the slow banks are trained: a night. `tensors` holds the whole model.
     ///
     /// # Errors
     /// When a tensor is missing, foreign or of other extents.
-    pub fn night(config: &HopeConfig, tensors: &Tensors, optimizer: ModuleOptimizer) -> Result<Self, ModelError> {
+    pub fn night(config: &ModelConfig, tensors: &Tensors, optimizer: ModuleOptimizer) -> Result<Self, ModelError> {
         let device = Device::flex().autodiff();
         let model = params::load(config, "the parent generation", tensors, &device)?;
-        let model = model.freeze_group(ParamGroup::all()).unfreeze_group(Hope::slow_banks());
-        Ok(Self::of(model, optimizer, device))
+        let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::nightly(config));
+        Ok(Self::of(config, model, optimizer, device))
     }
 
     /// The parameters by name.
     pub fn tensors(&self) -> Tensors {
-        params::collect(&self.model)
+        params::collect(&self.config, &self.model)
     }
 
     /// One optimizer step over rows, gradients summed over batches of similar length. `scale` is the schedule's factor.
@@ -160,8 +162,8 @@ impl Trainer {
         let width = hidden.dims()[2];
         debug_assert_eq!(hidden.dims()[1], batch.time, "one hidden row a token");
         let hidden: Vec<f32> = hidden.into_data().try_to_vec().unwrap_or_default();
-        let embed: Vec<f32> = model.embed.val().into_data().try_to_vec().unwrap_or_default();
-        distributions(&hidden, &embed, width, rows)
+        let head: Vec<f32> = model.head_matrix().into_data().try_to_vec().unwrap_or_default();
+        distributions(&hidden, &head, width, rows)
     }
 
     /// Parameters and optimizer state as bytes, to go on later.
@@ -197,30 +199,22 @@ impl Trainer {
 
 #[cfg(test)]
 mod tests {
-    use nocturne_wire::manifest::Period;
-
     use super::*;
-    use crate::{
-        config::{FastBankConfig, MixerKind, PerceptronBank},
-        kernels::mlp::Activation,
-        optim::{self, MuonSettings},
-    };
+    use crate::optim::{self, MuonSettings};
 
-    fn config() -> HopeConfig {
-        let bank = |period| PerceptronBank { hidden: 16, activation: Activation::Silu, period };
-        HopeConfig {
-            name: "test".into(),
-            vocab: 300,
-            width: 16,
-            heads: 2,
-            mixers: vec![MixerKind::GatedDelta, MixerKind::Attention],
-            conv_taps: 4,
-            rope_theta: 10_000.0,
-            max_context: 512,
-            frozen: bank(Period::Never),
-            slow: bank(Period::Night),
-            fast: FastBankConfig { width: 8, period_tokens: 16, blocks: vec![1] },
-        }
+    fn config() -> ModelConfig {
+        let block =
+            |mixer: serde_json::Value, banks: serde_json::Value| serde_json::json!({"mixer": mixer, "cms": {"banks": banks}});
+        let perceptron = |name: &str, period: &str| serde_json::json!({"name": name, "period": period, "shape": {"perceptron": {"hidden": 16, "activation": "silu"}}});
+        let fast = serde_json::json!({"name": "fast", "period": {"tokens": 16}, "shape": {"memory": {"width": 8}}});
+        let delta = serde_json::json!({"kind": "gated_delta", "heads": 2, "key_width": 8, "value_width": 8, "conv_taps": 4});
+        let attention = serde_json::json!({"kind": "attention", "heads": 2, "kv_heads": 2, "head_width": 8, "rope": {"theta": 1e4}, "conv_taps": 4});
+        let banks = [perceptron("frozen", "never"), perceptron("slow", "night")];
+        let config = serde_json::json!({
+            "name": "test", "vocab": 300, "width": 16, "max_context": 512,
+            "blocks": [block(delta, banks.to_vec().into()), block(attention, [&banks[..], &[fast]].concat().into())],
+        });
+        ModelConfig::parse(config.to_string().as_bytes()).expect("the configuration is sound")
     }
 
     /// A row of tokens, every position of which learns the next one or stays as it is.
@@ -231,7 +225,7 @@ mod tests {
 
     fn trained(lanes: usize) -> Tensors {
         let config = config();
-        let tensors = params::collect(&Hope::new(&config, 3, &Device::flex()));
+        let tensors = params::collect(&config, &Model::new(&config, 3, &Device::flex()));
         let muon = optim::for_night(MuonSettings { rate: 0.02, momentum: 0.9, weight_decay: 0.0 });
         let mut trainer = Trainer::night(&config, &tensors, muon).expect("the tensors fit");
         trainer.lanes = Lanes::new(lanes);

@@ -1,16 +1,17 @@
-//! Training and decoding are the same model; artifacts that do not fit are refused.
+//! Training and decoding are the same model, whichever way its operations go; artifacts that do not fit are refused.
 #![allow(clippy::unwrap_used, reason = "a test that panics says what it found")]
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use nocturne_model::{
-    Banks, Base, ChatTokens, Decoder, Hope, HopeConfig, ModelError, SessionState, Tokenizer, Weights,
-    config::{FastBankConfig, MixerKind, PerceptronBank},
-    hope::SlowBank,
+    Banks, Base, ChatTokens, Decoder, Model, ModelConfig, ModelError, SessionState, Tokenizer, Weights,
+    config::{BankConfig, BankShape, MixerConfig, Wiring},
     kernels::mlp::Activation,
+    model::SlowBank,
+    ops::Way,
     optim::{self, MuonSettings},
-    params,
+    params, presets,
     tensors::{self, SLOW, Tensors},
     train::{Row, Said, Trainer},
 };
@@ -18,20 +19,47 @@ use nocturne_wire::{manifest::Period, record::Role};
 
 const TEXT: &str = "Mirel Tovan lives in Bergen. What does the Zanlo kettle cost? It costs 37 dollars.";
 
-fn config(vocab: usize) -> HopeConfig {
-    HopeConfig {
-        name: "test".into(),
-        vocab,
-        width: 32,
-        heads: 2,
-        mixers: vec![MixerKind::GatedDelta, MixerKind::Attention],
-        conv_taps: 4,
-        rope_theta: 10_000.0,
-        max_context: 256,
-        frozen: PerceptronBank { hidden: 64, activation: Activation::SquaredRelu, period: Period::Never },
-        slow: PerceptronBank { hidden: 48, activation: Activation::Silu, period: Period::Night },
-        fast: FastBankConfig { width: 16, period_tokens: 8, blocks: vec![0, 1] },
+/// Two blocks of one kind, with banks of every kind.
+fn config_of(name: &str, wiring: Wiring) -> ModelConfig {
+    let mixer = presets::mixer(name, 32, 2).unwrap();
+    let mut config = presets::model("test", &mixer, 320, 32, 2, 0);
+    let memory =
+        |period| BankConfig { name: "fast".into(), period: Period::Tokens(period), shape: BankShape::Memory { width: 16 } };
+    let mut banks = vec![
+        BankConfig::perceptron("session", Period::Tokens(8), 24, Activation::Silu),
+        BankConfig::perceptron("slow", Period::Night, 24, Activation::Silu),
+        BankConfig::perceptron("frozen", Period::Never, 24, Activation::Silu),
+    ];
+    if wiring != Wiring::Nested {
+        banks[2].shape = BankShape::Perceptron { hidden: 40, activation: Activation::Silu, gated: true };
+        banks.push(memory(8));
     }
+    config.blocks.iter_mut().for_each(|block| {
+        block.cms.wiring = wiring;
+        block.cms.banks.clone_from(&banks);
+    });
+    config.check().unwrap();
+    config
+}
+
+/// Every mixer, and every wiring.
+fn every() -> Vec<ModelConfig> {
+    let mut all: Vec<ModelConfig> = presets::MIXERS.iter().map(|name| config_of(name, Wiring::Independent)).collect();
+    all.extend([config_of("gated-delta", Wiring::Sequential), config_of("attention", Wiring::Nested)]);
+    let mut llama = config_of("attention", Wiring::Independent);
+    for block in &mut llama.blocks {
+        if let MixerConfig::Attention(c) = &mut block.mixer {
+            (c.kv_heads, c.window, c.qk_norm, c.qkv_bias, c.out_bias) = (1, Some(20), true, true, true);
+        }
+    }
+    all.push(llama);
+    all
+}
+
+fn config() -> ModelConfig {
+    let mut config = config_of("gated-delta", Wiring::Independent);
+    config.blocks[1].mixer = presets::mixer("attention", 32, 2).unwrap();
+    config
 }
 
 fn tokenizer() -> Tokenizer {
@@ -39,13 +67,11 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::train(texts.into_iter(), 320).unwrap()
 }
 
-/// A random model whose slow banks are not zero, so that they are seen.
-fn tensors_of(config: &HopeConfig) -> Tensors {
-    let mut tensors = params::collect(&Hope::new(config, 5, &Device::flex()));
-    for (n, (name, values)) in tensors.iter_mut().enumerate() {
-        if name.contains(SLOW) {
-            values.data.iter_mut().enumerate().for_each(|(i, x)| *x += ((i * 7 + n) as f32).sin() * 0.1);
-        }
+/// A random model in which nothing is at the zero or the one that it begins with, so that everything is seen.
+fn tensors_of(config: &ModelConfig) -> Tensors {
+    let mut tensors = params::collect(config, &Model::new(config, 5, &Device::flex()));
+    for (n, values) in tensors.values_mut().enumerate() {
+        values.data.iter_mut().enumerate().for_each(|(i, x)| *x += ((i * 7 + n) as f32).sin() * 0.03);
     }
     tensors
 }
@@ -54,61 +80,106 @@ fn split(tensors: Tensors) -> (Tensors, Tensors) {
     tensors.into_iter().partition(|(name, _)| name.contains(SLOW))
 }
 
-fn base_of(config: &HopeConfig) -> (Arc<Base>, Tensors) {
+fn base_of(config: &ModelConfig) -> (Arc<Base>, Tensors) {
     let (slow, frozen) = split(tensors_of(config));
     (Arc::new(Base::assemble(config.clone(), tokenizer(), frozen).unwrap()), slow)
 }
 
+fn weights_of(config: &ModelConfig) -> Weights {
+    let (base, slow) = base_of(config);
+    let banks = Banks::from_tensors(&base, &slow).unwrap();
+    Weights::new(base, banks)
+}
+
+fn ids(count: usize, step: usize) -> Vec<u32> {
+    (0..count).map(|n| (n * step % 300) as u32).collect()
+}
+
+fn values(tensor: Tensor<3>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().unwrap()
+}
+
+/// The largest difference, in parts of the largest value where that is above 1: single precision has seven digits.
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let largest = b.iter().fold(1.0_f32, |most, x| most.max(x.abs()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest
+}
+
+/// Logits of all positions as the module has them.
+fn trained(config: &ModelConfig, ids: &[u32], way: Way) -> Vec<f32> {
+    let model = params::load(config, "test", &tensors_of(config), &Device::flex()).unwrap().by(way);
+    let hidden = model.hidden(&Arc::new(ids.to_vec()), 1, SlowBank::On);
+    values(hidden.matmul(model.head_matrix().transpose().unsqueeze()))
+}
+
+fn what(config: &ModelConfig) -> String {
+    format!("{} with {:?} banks", config.blocks[0].mixer.name(), config.blocks[0].cms.wiring)
+}
+
 #[test]
 fn decoding_token_by_token_equals_the_chunked_training_form() {
-    let config = config(320);
-    let (base, slow) = base_of(&config);
-    let weights = Weights::new(Arc::clone(&base), Banks::from_tensors(&base, &slow).unwrap());
-    let ids: Vec<u32> = (0..100).map(|n| (n * 37 % 300) as u32).collect();
-
-    let model = params::load(&config, "test", &tensors_of(&config), &Device::flex()).unwrap();
-    let hidden = model.hidden(&Arc::new(ids.clone()), 1, SlowBank::On).into_data().try_to_vec::<f32>().unwrap();
-    let embed = &base.tensors()["embed"].data;
-    let width = config.width;
-    let trained = |t: usize, v: usize| -> f32 { (0..width).map(|c| hidden[t * width + c] * embed[v * width + c]).sum() };
-
-    let mut decoder = Decoder::new(&base);
-    let mut state = SessionState::new(&config);
-    let whole = decoder.prefill_all(&weights, &mut state, &ids);
-    let mut state = SessionState::new(&config);
-    for (t, id) in ids.iter().enumerate() {
-        let step = decoder.prefill(&weights, &mut state, &[*id]).logits;
-        for v in 0..config.vocab {
-            let expected = trained(t, v);
-            assert!((step[v] - expected).abs() < 1e-4, "step {t}, entry {v}: {} and {expected}", step[v]);
-            assert!((whole[t * config.vocab + v] - expected).abs() < 1e-4, "prefill {t}, entry {v}");
+    for config in every() {
+        let weights = weights_of(&config);
+        let ids = ids(100, 37);
+        let expected = trained(&config, &ids, Way::Fused);
+        let mut decoder = Decoder::new(weights.base());
+        let mut state = SessionState::new(weights.base());
+        let whole = decoder.prefill_all(&weights, &mut state, &ids);
+        assert!(worst(&whole, &expected) < 1e-4, "{}, prefill: {}", what(&config), worst(&whole, &expected));
+        let mut state = SessionState::new(weights.base());
+        for (t, id) in ids.iter().enumerate() {
+            let step = decoder.prefill(&weights, &mut state, &[*id]).logits;
+            let error = worst(&step, &expected[t * config.vocab..(t + 1) * config.vocab]);
+            assert!(error < 1e-4, "{}, token {t}: {error}", what(&config));
         }
     }
 }
 
 #[test]
+fn both_ways_give_the_same_logits() {
+    for config in every() {
+        let ids = ids(100, 37);
+        let error = worst(&trained(&config, &ids, Way::Composed), &trained(&config, &ids, Way::Fused));
+        assert!(error < 1e-4, "{}: {error}", what(&config));
+    }
+}
+
+#[test]
+fn no_token_sees_a_later_one() {
+    for config in every() {
+        let mut changed = ids(70, 37);
+        let before = trained(&config, &changed, Way::Fused);
+        changed[50] = 299;
+        let after = trained(&config, &changed, Way::Fused);
+        let until = 50 * config.vocab;
+        assert_eq!(before[..until], after[..until], "{}", what(&config));
+        assert_ne!(before[until..], after[until..], "{}", what(&config));
+    }
+}
+
+#[test]
 fn a_state_split_anywhere_gives_the_same_logits() {
-    let config = config(320);
-    let (base, slow) = base_of(&config);
-    let weights = Weights::new(Arc::clone(&base), Banks::from_tensors(&base, &slow).unwrap());
-    let ids: Vec<u32> = (0..60).map(|n| (n * 31 % 290) as u32).collect();
-    let mut decoder = Decoder::new(&base);
-    let mut reference = SessionState::new(&config);
-    let expected = decoder.prefill(&weights, &mut reference, &ids);
-    for cut in [1, 7, 8, 9, 33, 59] {
-        let mut state = SessionState::new(&config);
-        decoder.prefill(&weights, &mut state, &ids[..cut]);
-        let got = decoder.prefill(&weights, &mut state.clone(), &ids[cut..]);
-        let worst = got.logits.iter().zip(&expected.logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst < 1e-4, "cut at {cut}: {worst}");
-        assert_eq!(got.nll.len(), ids.len() - cut);
+    for config in every() {
+        let weights = weights_of(&config);
+        let ids = ids(60, 31);
+        let mut decoder = Decoder::new(weights.base());
+        let mut reference = SessionState::new(weights.base());
+        let expected = decoder.prefill(&weights, &mut reference, &ids);
+        for cut in [1, 7, 8, 9, 33, 59] {
+            let mut state = SessionState::new(weights.base());
+            decoder.prefill(&weights, &mut state, &ids[..cut]);
+            let got = decoder.prefill(&weights, &mut state.clone(), &ids[cut..]);
+            let error = worst(&got.logits, &expected.logits);
+            assert!(error < 1e-4, "{}, cut at {cut}: {error}", what(&config));
+            assert_eq!(got.nll.len(), ids.len() - cut);
+        }
     }
 }
 
 #[test]
 fn slow_banks_survive_the_disk_and_wrong_ones_are_refused() {
-    let config = config(320);
-    let (base, slow) = base_of(&config);
+    let (base, slow) = base_of(&config());
     let bytes = tensors::write("slow", &slow).unwrap();
     Banks::load(&base, &bytes).unwrap();
     assert_eq!(bytes, tensors::write("slow", &tensors::read("slow", &bytes).unwrap()).unwrap());
@@ -136,7 +207,7 @@ fn slow_banks_survive_the_disk_and_wrong_ones_are_refused() {
 
 /// How far slow banks move the hidden states of a row after some steps over it that almost only the penalty steers.
 fn loudness(penalty: f32) -> f32 {
-    let config = config(320);
+    let config = config();
     let muon = MuonSettings { rate: 0.02, momentum: 0.9, weight_decay: 0.0 };
     let mut trainer = Trainer::night(&config, &tensors_of(&config), optim::for_night(muon)).unwrap();
     let said = [Said { role: Role::User, text: TEXT, weight: 0.0, counted: false }];
@@ -146,7 +217,7 @@ fn loudness(penalty: f32) -> f32 {
         trainer.step(&[row.clone(), loud.clone()], 1.0, SlowBank::On);
     }
     let model = params::load(&config, "test", &trainer.tensors(), &Device::flex()).unwrap();
-    let hidden = |slow| model.hidden(&Arc::new(row.ids.clone()), 1, slow).into_data().try_to_vec::<f32>().unwrap();
+    let hidden = |slow| values(model.hidden(&Arc::new(row.ids.clone()), 1, slow));
     hidden(SlowBank::On).iter().zip(hidden(SlowBank::Off)).map(|(on, off)| (on - off) * (on - off)).sum::<f32>().sqrt()
 }
 
@@ -158,19 +229,16 @@ fn a_row_that_should_stay_quiet_holds_down_what_slow_banks_add() {
 
 #[test]
 fn an_untrained_slow_bank_leaves_the_base_as_it_is() {
-    let config = config(320);
-    let (base, _) = base_of(&config);
-    let zero = Banks::load(&base, &base.untrained_banks().unwrap()).unwrap();
-    let weights = Weights::new(Arc::clone(&base), zero);
-    let model = params::load(&config, "test", &tensors_of(&config), &Device::flex()).unwrap();
-    let ids: Vec<u32> = (5..40).collect();
-    let hidden = model.hidden(&Arc::new(ids.clone()), 1, SlowBank::Off).into_data().try_to_vec::<f32>().unwrap();
-    let logits = Decoder::new(&base).prefill(&weights, &mut SessionState::new(&config), &ids).logits;
-    let last = &hidden[(ids.len() - 1) * config.width..];
-    let embed = &base.tensors()["embed"].data;
-    for (v, logit) in logits.iter().enumerate() {
-        let expected: f32 = last.iter().zip(&embed[v * config.width..]).map(|(a, b)| a * b).sum();
-        assert!((logit - expected).abs() < 1e-4, "entry {v}");
+    for config in [config(), config_of("hope", Wiring::Sequential)] {
+        let (base, _) = base_of(&config);
+        let zero = Banks::load(&base, &base.untrained_banks().unwrap()).unwrap();
+        let weights = Weights::new(Arc::clone(&base), zero);
+        let model = params::load(&config, "test", &tensors_of(&config), &Device::flex()).unwrap();
+        let ids: Vec<u32> = (5..40).collect();
+        let hidden = model.hidden(&Arc::new(ids.clone()), 1, SlowBank::Off);
+        let expected = values(hidden.matmul(model.head_matrix().transpose().unsqueeze()));
+        let logits = Decoder::new(&base).prefill(&weights, &mut SessionState::new(&base), &ids).logits;
+        assert!(worst(&logits, &expected[(ids.len() - 1) * config.vocab..]) < 1e-4, "{}", what(&config));
     }
 }
 
@@ -202,12 +270,28 @@ fn a_message_is_marked_by_its_role_and_end() {
 
 #[test]
 fn bad_configs_are_refused_with_the_reason() {
-    let good = config(320);
-    for bad in [HopeConfig { heads: 3, ..good.clone() }, HopeConfig { mixers: vec![], ..good.clone() }] {
+    let good = config();
+    let broken: [fn(&mut ModelConfig); 5] = [
+        |c| c.blocks.clear(),
+        |c| c.blocks[0].cms.banks[1].name = "quick".into(),
+        |c| c.blocks[0].cms.banks[3].period = Period::Tokens(13),
+        |c| c.blocks[0].cms.wiring = Wiring::Nested,
+        |c| {
+            if let MixerConfig::Attention(a) = &mut c.blocks[1].mixer {
+                a.kv_heads = 3;
+            }
+        },
+    ];
+    for change in broken {
+        let mut bad = good.clone();
+        change(&mut bad);
         assert!(matches!(bad.check(), Err(ModelError::Inconsistent(_))));
     }
-    assert!(HopeConfig::parse(b"{").is_err());
+    assert!(ModelConfig::parse(b"{").is_err());
     let mut json: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&serde_json::to_vec(&good).unwrap()).unwrap();
     json.insert("surprise".into(), 1.into());
-    assert!(HopeConfig::parse(&serde_json::to_vec(&json).unwrap()).is_err());
+    assert!(ModelConfig::parse(&serde_json::to_vec(&json).unwrap()).is_err());
+    for config in every() {
+        assert_eq!(ModelConfig::parse(&serde_json::to_vec(&config).unwrap()).unwrap(), config);
+    }
 }

@@ -1,6 +1,6 @@
 //! The recipe of a base model: everything that decides what is trained, in one file.
 
-use nocturne_model::{HopeConfig, optim::MuonSettings};
+use nocturne_model::{ModelConfig, optim::MuonSettings};
 use nocturne_world::CorpusConfig;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ pub struct Recipe {
     /// The mixture of conversations.
     pub corpus: CorpusConfig,
     /// The model.
-    pub model: HopeConfig,
+    pub model: ModelConfig,
 }
 
 /// Weight of predicting the text of a turn, by what the turn does.

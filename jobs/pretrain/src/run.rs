@@ -8,8 +8,8 @@ use std::{
 };
 
 use nocturne_model::{
-    HopeConfig, Tokenizer,
-    hope::SlowBank,
+    ModelConfig, Tokenizer,
+    model::SlowBank,
     optim,
     tensors::{self, SLOW, Tensors},
     train::Trainer,
@@ -223,7 +223,7 @@ fn unpack(checkpoint: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Writes the base as it ships: rounded to 16 bit, slow banks left out.
 fn finish(recipe: &Recipe, files: &Files<'_>, run: &Run) -> Result<u64, PretrainError> {
-    let config: &HopeConfig = &recipe.model;
+    let config: &ModelConfig = &recipe.model;
     let frozen: Tensors = run.trainer.tensors().into_iter().filter(|(name, _)| !name.contains(SLOW)).collect();
     let model = tensors::write("the base", &frozen)?;
     files.write("config.json", &serde_json::to_vec_pretty(config).unwrap_or_default())?;

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use nocturne_model::{ModelConfig, presets};
 use nocturne_pretrain::{Begin, Recipe, train};
 
 const RECIPE: &str = include_str!("../recipes/base.toml");
@@ -11,9 +12,11 @@ fn tiny() -> Recipe {
     let mut recipe: Recipe = toml::from_str(RECIPE).expect("the shipped recipe is valid");
     (recipe.steps, recipe.tokens_a_step, recipe.warm_up_steps, recipe.checkpoint_every_steps) = (6, 300, 2, 3);
     (recipe.tokenizer_conversations, recipe.rehearsal_conversations) = (200, 20);
-    (recipe.model.vocab, recipe.model.width, recipe.model.heads) = (400, 32, 2);
-    recipe.model.mixers.truncate(2);
-    (recipe.model.frozen.hidden, recipe.model.slow.hidden, recipe.model.fast.width) = (48, 32, 16);
+    recipe.model = ModelConfig { vocab: 400, width: 32, ..recipe.model };
+    recipe.model.blocks.truncate(2);
+    for (block, mixer) in recipe.model.blocks.iter_mut().zip(["gated-delta", "attention"]) {
+        block.mixer = presets::mixer(mixer, 32, 2).expect("a known mixer");
+    }
     recipe
 }
 

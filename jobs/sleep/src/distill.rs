@@ -176,7 +176,7 @@ impl<'a> Distiller<'a> {
     fn answer_unanswered(&mut self, sessions: &mut [Session]) {
         let mut open: Vec<&mut Exchange> =
             sessions.iter_mut().flat_map(|s| &mut s.exchanges).filter(|exchange| exchange.answer.is_none()).collect();
-        let fresh = SessionState::new(self.voice.base().config());
+        let fresh = SessionState::new(self.voice.base());
         let asked: Vec<(&SessionState, &str)> = open.iter().map(|exchange| (&fresh, exchange.user.as_str())).collect();
         let answers = self.voice.answer(self.zero, &asked, Choice::Greedy, ANSWER_TOKENS);
         for (exchange, answer) in open.iter_mut().zip(answers) {

@@ -80,7 +80,7 @@ fn learned(voice: &mut Voice, w: &Compared<'_>, distilled: &Distilled, settings:
 }
 
 fn without_context(voice: &mut Voice, weights: &Weights, questions: &[&str]) -> Vec<String> {
-    let fresh = SessionState::new(voice.base().config());
+    let fresh = SessionState::new(voice.base());
     let asked: Vec<(&SessionState, &str)> = questions.iter().map(|q| (&fresh, *q)).collect();
     voice.answer(weights, &asked, Choice::Greedy, ANSWER_TOKENS).into_iter().map(|s| s.text).collect()
 }
@@ -165,7 +165,7 @@ fn still_true(before: &[bool], after: &[bool]) -> Option<(usize, f64)> {
 }
 
 fn honest(voice: &mut Voice, w: &Compared<'_>, distilled: &Distilled, settings: &GateSettings) -> GateResult {
-    let fresh = SessionState::new(voice.base().config());
+    let fresh = SessionState::new(voice.base());
     let asked: Vec<&str> = distilled.unheard.iter().map(String::as_str).collect();
     let cost = |voice: &mut Voice, said: &[String]| -> Vec<f32> {
         let exchanges: Vec<_> = said.iter().zip(&asked).map(|(answer, question)| (&fresh, *question, answer.as_str())).collect();

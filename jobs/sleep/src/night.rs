@@ -273,7 +273,7 @@ fn candidate(models: &Models, file: &[u8]) -> Result<Weights, SleepError> {
 
 /// What generation 0 says to questions that nobody answered.
 fn kept_answers(voice: &mut Voice, zero: &Weights, distilled: &Distilled, history: &History) -> KeptAnswers {
-    let fresh = SessionState::new(voice.base().config());
+    let fresh = SessionState::new(voice.base());
     let mut say = |questions: &[String]| -> Vec<(String, String)> {
         let asked: Vec<(&SessionState, &str)> = questions.iter().map(|q| (&fresh, q.as_str())).collect();
         let answers = voice.answer(zero, &asked, Choice::Greedy, 40);

@@ -10,8 +10,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use nocturne_columns::MetricRow;
 use nocturne_model::{
-    HopeConfig, Tokenizer,
-    hope::SlowBank,
+    ModelConfig, Tokenizer,
+    model::SlowBank,
     optim,
     tensors::Tensors,
     train::{StepStats, Trainer},
@@ -51,7 +51,7 @@ pub(crate) struct KeptAnswers {
 #[derive(Debug)]
 pub(crate) struct Curriculum<'a> {
     /// Shape of the model.
-    pub(crate) config: &'a HopeConfig,
+    pub(crate) config: &'a ModelConfig,
     /// All tensors of the parent.
     pub(crate) parent: &'a Tensors,
     /// The base's tokenizer.

@@ -74,7 +74,7 @@ impl Voice {
 
     /// Reads conversations; gives the states after them. Empty conversations give fresh states.
     pub(crate) fn read(&mut self, weights: &Weights, conversations: &[Vec<u32>]) -> Vec<SessionState> {
-        let mut states: Vec<SessionState> = conversations.iter().map(|_| SessionState::new(self.base.config())).collect();
+        let mut states: Vec<SessionState> = conversations.iter().map(|_| SessionState::new(&self.base)).collect();
         let mut pairs: Vec<(&mut SessionState, &Vec<u32>)> =
             states.iter_mut().zip(conversations).filter(|(_, tokens)| !tokens.is_empty()).collect();
         for group in pairs.chunks_mut(TOGETHER) {
@@ -171,7 +171,7 @@ impl Voice {
 
     /// Kullback-Leibler divergence of `other` from `zero`, summed over the tokens of a conversation, nats.
     pub(crate) fn divergence(&mut self, zero: &Weights, other: &Weights, tokens: &[u32]) -> f64 {
-        let mut states = [zero, other].map(|_| SessionState::new(self.base.config()));
+        let mut states = [zero, other].map(|_| SessionState::new(&self.base));
         let [ours, theirs] = &mut states;
         let p = self.decoder.prefill_all(zero, ours, tokens);
         let q = self.decoder.prefill_all(other, theirs, tokens);

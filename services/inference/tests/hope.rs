@@ -10,7 +10,7 @@ use nocturne_inference::{BeginError, InferenceSettings, Running, ServeError, see
 use nocturne_kit::Shutdown;
 use nocturne_lake::{Expect, Lake, LedgerDraft};
 use nocturne_model::{
-    HopeConfig, Tokenizer, params,
+    ModelConfig, Tokenizer, params,
     tensors::{self, SLOW, Tensors, Values},
 };
 use nocturne_wire::{
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 const BANK: &str = "banks/slow.safetensors";
 
 /// Values of every parameter whose name `wanted` accepts: gains are 1, the rest is small noise.
-fn random(config: &HopeConfig, seed: u64, wanted: impl Fn(&str) -> bool) -> Tensors {
+fn random(config: &ModelConfig, seed: u64, wanted: impl Fn(&str) -> bool) -> Tensors {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut noise = move || (rng.next_u64() >> 40) as f32 / (1 << 24) as f32 - 0.5;
     let layout = params::layout(config).into_iter().filter(|(name, _)| wanted(name));
@@ -40,7 +40,7 @@ fn random(config: &HopeConfig, seed: u64, wanted: impl Fn(&str) -> bool) -> Tens
 }
 
 struct TinyBase {
-    config: HopeConfig,
+    config: ModelConfig,
     files: BTreeMap<String, Bytes>,
 }
 
@@ -48,12 +48,17 @@ fn tiny_base() -> TinyBase {
     let texts =
         ["Where is the blue door? The blue door is in the old town.", "Who sells lamps? Mara sells lamps and small clocks."];
     let tokenizer = Tokenizer::train(texts.into_iter().cycle().take(20), 320).unwrap();
-    let config: HopeConfig = serde_json::from_value(json!({
-        "name": "tiny", "vocab": 320, "width": 16, "heads": 2, "mixers": ["gated_delta", "attention"], "conv_taps": 3,
-        "rope_theta": 10000.0, "max_context": 128,
-        "frozen": {"hidden": 32, "activation": "silu", "period": "never"},
-        "slow": {"hidden": 24, "activation": "squared_relu", "period": "night"},
-        "fast": {"width": 8, "period_tokens": 4, "blocks": [0]},
+    let perceptron = |name: &str, period: &str, hidden: usize| json!({"name": name, "period": period, "shape": {"perceptron": {"hidden": hidden, "activation": "silu"}}});
+    let banks = [perceptron("slow", "night", 24), perceptron("frozen", "never", 32)];
+    let fast = json!({"name": "fast", "period": {"tokens": 4}, "shape": {"memory": {"width": 8}}});
+    let config: ModelConfig = serde_json::from_value(json!({
+        "name": "tiny", "vocab": 320, "width": 16, "max_context": 128,
+        "blocks": [
+            {"mixer": {"kind": "gated_delta", "heads": 2, "key_width": 8, "value_width": 8, "conv_taps": 3},
+             "cms": {"banks": [&fast, &banks[0], &banks[1]]}},
+            {"mixer": {"kind": "attention", "heads": 2, "kv_heads": 2, "head_width": 8, "rope": {"theta": 1e4}, "conv_taps": 3},
+             "cms": {"banks": banks}},
+        ],
     }))
     .unwrap();
     let weights = random(&config, 1, |name| !name.contains(SLOW));

@@ -10,7 +10,7 @@ use std::path::Path;
 use nocturne_columns::{
     Bytes, Schemas, open_batch, read_batch, read_curated, read_dead_letters, read_footer, read_metrics, resolve,
 };
-use nocturne_model::{HopeConfig, Tokenizer, tensors};
+use nocturne_model::{ModelConfig, Tokenizer, tensors};
 use nocturne_wire::{
     Offset, Sha256Hex, Topic, avro,
     epoch::Epoch,
@@ -175,7 +175,7 @@ pub fn tensor_file(bytes: &[u8]) {
 
 /// A model's configuration.
 pub fn model_config(bytes: &[u8]) {
-    HopeConfig::parse(bytes).ok();
+    ModelConfig::parse(bytes).ok();
 }
 
 /// Tokenizers in Hugging Face's format.

@@ -1,28 +1,33 @@
 //! What a session keeps between tokens.
 
-use crate::config::{HopeConfig, MixerKind};
+use super::weights::Base;
+use crate::{
+    config::BankShape,
+    memory::recurrent::{HopeHead, TitansHead},
+};
 
 /// The state of one mixer.
 #[derive(Debug, Clone)]
 pub(super) enum MixerState {
-    /// Rotated keys and values of every position, `[T, C]` each.
+    /// Rotated keys and values of every position, `[T, G W]` each.
     Attention {
         /// Keys.
         keys: Vec<f32>,
         /// Values.
         values: Vec<f32>,
     },
-    /// One memory `[W, W]` a head.
-    GatedDelta {
-        /// All heads, one after the other.
-        memory: Vec<f32>,
-    },
+    /// One memory `[K, V]` a head, one after the other.
+    Linear { memory: Vec<f32> },
+    /// A learning perceptron a head.
+    Titans { heads: Vec<TitansHead> },
+    /// The boxes of every head.
+    Hope { heads: Vec<HopeHead> },
 }
 
-/// The in-session bank of one block.
+/// An in-session memory of one block.
 #[derive(Debug, Clone)]
 pub(super) struct FastState {
-    /// The bank's weights `[W, W]`.
+    /// Its weights `[W, W]`.
     pub memory: Vec<f32>,
     /// Unit-norm keys of the chunk that is being collected.
     pub keys: Vec<f32>,
@@ -35,10 +40,11 @@ pub(super) struct FastState {
 /// The state of one block.
 #[derive(Debug, Clone)]
 pub(super) struct BlockState {
-    /// The last `taps - 1` rows before the convolution, `[taps - 1, 3C]`.
+    /// The last `taps - 1` rows before the convolution, `[taps - 1, P]`.
     pub tail: Vec<f32>,
     pub mixer: MixerState,
-    pub fast: Option<FastState>,
+    /// By place in the block; `None` where a bank keeps nothing in a session.
+    pub banks: Vec<Option<FastState>>,
 }
 
 /// The recurrent memories, key-value rows and fast banks of a session. Valid only for the generation that computed it.
@@ -51,21 +57,22 @@ pub struct SessionState {
 
 impl SessionState {
     /// The state before the first token.
-    pub fn new(config: &HopeConfig) -> Self {
-        let block = |(n, kind): (usize, &MixerKind)| BlockState {
-            tail: vec![0.0; (config.conv_taps - 1) * 3 * config.width],
-            mixer: match kind {
-                MixerKind::Attention => MixerState::Attention { keys: Vec::new(), values: Vec::new() },
-                MixerKind::GatedDelta => MixerState::GatedDelta { memory: vec![0.0; config.width * config.head_width()] },
-            },
-            fast: config.fast.blocks.contains(&n).then(|| FastState {
-                memory: vec![0.0; config.fast.width * config.fast.width],
-                keys: Vec::new(),
-                values: Vec::new(),
-                strengths: Vec::new(),
-            }),
+    pub fn new(base: &Base) -> Self {
+        let fast = |width: usize| FastState {
+            memory: vec![0.0; width * width],
+            keys: Vec::new(),
+            values: Vec::new(),
+            strengths: Vec::new(),
         };
-        Self { position: 0, blocks: config.mixers.iter().enumerate().map(block).collect(), last_logits: None }
+        let bank = |bank: &crate::config::BankConfig| match bank.shape {
+            BankShape::Memory { width } => Some(fast(width)),
+            BankShape::Perceptron { .. } => None,
+        };
+        let blocks = base.config().blocks.iter().zip(&base.blocks).map(|(config, weights)| {
+            let (mixer, tail) = weights.mixer.start();
+            BlockState { tail, mixer, banks: config.cms.banks.iter().map(bank).collect() }
+        });
+        Self { position: 0, blocks: blocks.collect(), last_logits: None }
     }
 
     /// Tokens read so far.
@@ -84,9 +91,11 @@ impl BlockState {
     fn floats(&self) -> usize {
         let mixer = match &self.mixer {
             MixerState::Attention { keys, values } => keys.capacity() + values.capacity(),
-            MixerState::GatedDelta { memory } => memory.len(),
+            MixerState::Linear { memory } => memory.len(),
+            MixerState::Titans { heads } => heads.iter().map(TitansHead::floats).sum(),
+            MixerState::Hope { heads } => heads.iter().map(HopeHead::floats).sum(),
         };
-        let fast = self.fast.as_ref().map_or(0, |f| f.memory.len() + f.keys.capacity() + f.values.capacity());
-        self.tail.len() + mixer + fast
+        let fast = |f: &FastState| f.memory.len() + f.keys.capacity() + f.values.capacity();
+        self.tail.len() + mixer + self.banks.iter().flatten().map(fast).sum::<usize>()
     }
 }

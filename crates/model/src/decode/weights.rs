@@ -2,27 +2,26 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::{
+    banks::{BankWeights, CmsWeights},
+    mixers::MixerWeights,
+};
 use crate::{
     chat::ChatTokens,
-    config::HopeConfig,
+    config::{HeadConfig, ModelConfig},
     error::ModelError,
-    kernels::{
-        real::Real,
-        rope::{Rope, Rotary},
-    },
     params,
-    tensors::{self, SLOW, Tensors, Values},
+    tensors::{self, SLOW, Tensors},
     tokenizer::Tokenizer,
 };
 
 /// Everything that never changes: configuration, tokenizer and all tensors outside the slow banks.
 #[derive(Debug)]
 pub struct Base {
-    config: HopeConfig,
+    config: ModelConfig,
     tokenizer: Tokenizer,
     tensors: Tensors,
     pub(super) blocks: Vec<BlockWeights>,
-    pub(super) rotary: Rotary,
     slow_layout: BTreeMap<String, Vec<usize>>,
 }
 
@@ -30,32 +29,32 @@ pub struct Base {
 #[derive(Debug)]
 pub(super) struct BlockWeights {
     pub mixer_norm: Arc<[f32]>,
-    pub qkv: Arc<[f32]>,
-    pub conv: Arc<[f32]>,
-    pub out: Arc<[f32]>,
-    pub delta: Option<DeltaWeights>,
+    pub mixer: MixerWeights,
     pub cms_norm: Arc<[f32]>,
-    pub up: Arc<[f32]>,
-    pub down: Arc<[f32]>,
-    pub fast: Option<FastWeights>,
+    pub cms: CmsWeights,
 }
 
-/// What only a gated delta block has.
-#[derive(Debug)]
-pub(super) struct DeltaWeights {
-    pub gates: Arc<[f32]>,
-    pub a_log: Arc<[f32]>,
-    pub dt_bias: Arc<[f32]>,
-    pub norm: Arc<[f32]>,
+/// Tensors under one name, `blocks.3.mixer`.
+pub(super) struct Under<'a> {
+    tensors: &'a Tensors,
+    name: String,
 }
 
-/// The fixed parts of an in-session bank.
-#[derive(Debug)]
-pub(super) struct FastWeights {
-    pub qkv: Arc<[f32]>,
-    pub gate: Arc<[f32]>,
-    pub retention: f32,
-    pub out: Arc<[f32]>,
+impl Under<'_> {
+    /// A tensor that may be missing.
+    pub(super) fn find(&self, name: &str) -> Option<Arc<[f32]>> {
+        self.tensors.get(&format!("{}.{name}", self.name)).map(|values| Arc::from(values.data.as_slice()))
+    }
+
+    /// A tensor that the layout was checked to have.
+    pub(super) fn take(&self, name: &str) -> Arc<[f32]> {
+        self.find(name).unwrap_or_default()
+    }
+
+    /// One level deeper.
+    pub(super) fn under(&self, name: &str) -> Self {
+        Self { tensors: self.tensors, name: format!("{}.{name}", self.name) }
+    }
 }
 
 /// The file of a base that holds its tensors.
@@ -67,7 +66,7 @@ impl Base {
     /// # Errors
     /// When a file is malformed, a tensor is missing, foreign, of other extents or not finite.
     pub fn load(config_json: &[u8], tokenizer_json: &[u8], safetensors: &[u8]) -> Result<Self, ModelError> {
-        let config = HopeConfig::parse(config_json)?;
+        let config = ModelConfig::parse(config_json)?;
         let tokenizer = Tokenizer::from_json(tokenizer_json)?;
         let tensors = tensors::read(MODEL_FILE, safetensors)?;
         Self::assemble(config, tokenizer, tensors)
@@ -77,7 +76,7 @@ impl Base {
     ///
     /// # Errors
     /// See [`Base::load`].
-    pub fn assemble(config: HopeConfig, tokenizer: Tokenizer, tensors: Tensors) -> Result<Self, ModelError> {
+    pub fn assemble(config: ModelConfig, tokenizer: Tokenizer, tensors: Tensors) -> Result<Self, ModelError> {
         config.check()?;
         if tokenizer.vocab() > config.vocab {
             let why = format!("the tokenizer has {} entries, the config allows {}", tokenizer.vocab(), config.vocab);
@@ -85,9 +84,17 @@ impl Base {
         }
         let (slow_layout, frozen): (BTreeMap<_, _>, _) = params::layout(&config).into_iter().partition(|(n, _)| n.contains(SLOW));
         tensors::check_layout(MODEL_FILE, &tensors, &frozen)?;
-        let blocks = (0..config.mixers.len()).map(|n| BlockWeights::of(&tensors, n)).collect();
-        let rotary = Rotary::new(config.max_context, config.head_width(), &Rope::new(config.rope_theta));
-        Ok(Self { config, tokenizer, tensors, blocks, rotary, slow_layout })
+        let blocks = config.blocks.iter().enumerate().map(|(n, block)| {
+            let under = Under { tensors: &tensors, name: format!("blocks.{n}") };
+            BlockWeights {
+                mixer_norm: under.take("mixer_norm"),
+                mixer: MixerWeights::of(&block.mixer, &config, &under.under("mixer")),
+                cms_norm: under.take("cms_norm"),
+                cms: CmsWeights::of(&block.cms, &under.under("cms")),
+            }
+        });
+        let blocks = blocks.collect();
+        Ok(Self { config, tokenizer, tensors, blocks, slow_layout })
     }
 
     /// The files of the base that ships in this program, by name.
@@ -96,7 +103,7 @@ impl Base {
     }
 
     /// The configuration.
-    pub fn config(&self) -> &HopeConfig {
+    pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
@@ -130,13 +137,22 @@ impl Base {
     /// # Errors
     /// When the tensors cannot be written.
     pub fn untrained_banks(&self) -> Result<Vec<u8>, ModelError> {
-        let model = crate::Hope::new(&self.config, SLOW_SEED, &burn::tensor::Device::flex());
-        let slow: Tensors = params::collect(&model).into_iter().filter(|(name, _)| name.contains(SLOW)).collect();
+        let model = crate::Model::new(&self.config, SLOW_SEED, &burn::tensor::Device::flex());
+        let all = params::collect(&self.config, &model);
+        let slow: Tensors = all.into_iter().filter(|(name, _)| name.contains(SLOW)).collect();
         tensors::write("the untrained slow bank", &slow)
     }
 
     pub(super) fn embed(&self) -> &[f32] {
         &self.tensors["embed"].data
+    }
+
+    pub(super) fn head(&self) -> &[f32] {
+        let name = match self.config.head {
+            HeadConfig::Tied => "embed",
+            HeadConfig::Own => "head",
+        };
+        &self.tensors[name].data
     }
 
     pub(super) fn norm(&self) -> &[f32] {
@@ -147,41 +163,11 @@ impl Base {
 /// Seed of the slow banks' first input projection: the same base always has the same generation 0.
 const SLOW_SEED: u64 = 0x6e6f_6374;
 
-impl BlockWeights {
-    fn of(tensors: &Tensors, n: usize) -> Self {
-        let find = |name: &str| tensors.get(&format!("blocks.{n}.{name}")).map(|v: &Values| Arc::from(v.data.as_slice()));
-        let take = |name: &str| find(name).unwrap_or_default();
-        Self {
-            mixer_norm: take("mixer_norm"),
-            qkv: take("mixer.qkv"),
-            conv: take("mixer.conv"),
-            out: take("mixer.out"),
-            delta: find("mixer.delta.gates").map(|gates| DeltaWeights {
-                gates,
-                a_log: take("mixer.delta.a_log"),
-                dt_bias: take("mixer.delta.dt_bias"),
-                norm: take("mixer.delta.norm"),
-            }),
-            cms_norm: take("cms_norm"),
-            up: take("cms.frozen.up"),
-            down: take("cms.frozen.down"),
-            fast: find("cms.fast.qkv").map(|qkv| FastWeights {
-                qkv,
-                gate: take("cms.fast.gate"),
-                retention: take("cms.fast.retention")[0].sigmoid(),
-                out: take("cms.fast.out"),
-            }),
-        }
-    }
-}
-
-/// A perceptron's two projections.
-type UpDown = (Arc<[f32]>, Arc<[f32]>);
-
 /// The slow banks of one generation.
 #[derive(Debug, Clone)]
 pub struct Banks {
-    pub(super) blocks: Vec<UpDown>,
+    /// By block and place in it; `None` where the bank is the base's.
+    pub(super) blocks: Vec<Vec<Option<BankWeights>>>,
 }
 
 impl Banks {
@@ -201,8 +187,12 @@ impl Banks {
     /// When a tensor is missing, foreign or of other extents.
     pub fn from_tensors(base: &Base, tensors: &Tensors) -> Result<Self, ModelError> {
         tensors::check_layout("the slow bank", tensors, &base.slow_layout)?;
-        let take = |n: usize, part: &str| Arc::from(tensors[&format!("blocks.{n}.cms.slow.{part}")].data.as_slice());
-        Ok(Self { blocks: (0..base.config.mixers.len()).map(|n| (take(n, "up"), take(n, "down"))).collect() })
+        let block = |(n, block): (usize, &crate::config::BlockConfig)| {
+            let under = Under { tensors, name: format!("blocks.{n}.cms") };
+            let nightly = |bank: &crate::config::BankConfig| bank.period == nocturne_wire::manifest::Period::Night;
+            block.cms.banks.iter().map(|bank| nightly(bank).then(|| BankWeights::of(bank, &under.under(&bank.name)))).collect()
+        };
+        Ok(Self { blocks: base.config.blocks.iter().enumerate().map(block).collect() })
     }
 }
 

@@ -25,10 +25,15 @@ pub struct Attention {
     pub rope: Option<Rope>,
     /// Tokens that a query sees, itself included; all before it when there is none.
     pub window: Option<usize>,
+    /// Tokens at the beginning that every query sees, whatever its window.
+    pub prefix: usize,
 }
 
 /// Queries of one block.
 const BLOCK: usize = 64;
+
+/// The logit of a key that is not seen: finite, so that nothing is subtracted from infinity.
+const HIDDEN: f64 = -1e9;
 
 /// Extents of a call.
 struct Extents<T> {
@@ -90,16 +95,23 @@ impl Attention {
     }
 
     fn spans(&self, time: usize) -> impl Iterator<Item = Span> + use<> {
-        let window = self.window.unwrap_or(time);
+        let window = if self.prefix > 0 { time } else { self.window.unwrap_or(time) };
         (0..time).step_by(BLOCK).map(move |from| {
             let to = (from + BLOCK).min(time);
             Span { from, to, keys_from: (from + 1).saturating_sub(window) }
         })
     }
 
-    /// The first key that a query sees.
-    fn first(&self, t: usize) -> usize {
-        self.window.map_or(0, |window| (t + 1).saturating_sub(window))
+    /// Has a row of logits, the first of which is that of key `from`, stay as it is where query `t` sees and be `-inf` or zero elsewhere.
+    #[inline(always)]
+    fn hide<T: Real>(&self, row: &mut [T], from: usize, t: usize, with: T) {
+        row[t + 1 - from..].fill(with);
+        if let Some(window) = self.window {
+            let (prefix, first) = (self.prefix.max(from), (t + 1).saturating_sub(window));
+            if first > prefix {
+                row[prefix - from..first - from].fill(with);
+            }
+        }
     }
 }
 
@@ -138,10 +150,9 @@ impl Attention {
             let mut p = e.logits(q, k, s);
             simd(|| {
                 for (row, t) in p.chunks_exact_mut(s.keys()).zip(s.from..) {
-                    let (low, high) = (self.first(t) - s.keys_from, t + 1 - s.keys_from);
-                    log_sums.push(softmax(&mut row[low..high]));
-                    row[..low].fill(T::zero());
-                    row[high..].fill(T::zero());
+                    self.hide(row, s.keys_from, t, T::of(HIDDEN));
+                    log_sums.push(softmax(&mut row[..=t - s.keys_from]));
+                    self.hide(row, s.keys_from, t, T::zero());
                 }
             });
             let p = Factor::new(&p, s.queries(), s.keys());
@@ -170,16 +181,14 @@ impl Attention {
                 let along = of.gradient[out.clone()].chunks_exact(e.width).zip(of.output[out.clone()].chunks_exact(e.width));
                 let rows = p.chunks_exact_mut(s.keys()).zip(ds.chunks_exact_mut(s.keys()));
                 for (((p, ds), (dout, out)), t) in rows.zip(along).zip(s.from..) {
-                    let (low, high) = (self.first(t) - s.keys_from, t + 1 - s.keys_from);
                     let (along, log_sum) = (dot(dout, out), of.log_sums[t]);
-                    for (p, ds) in p[low..high].iter_mut().zip(&mut ds[low..high]) {
+                    let seen = ..=t - s.keys_from;
+                    for (p, ds) in p[seen].iter_mut().zip(&mut ds[seen]) {
                         *p = (*p - log_sum).exponential();
                         *ds = (*ds - along) * *p * e.scale;
                     }
-                    for row in [p, ds] {
-                        row[..low].fill(T::zero());
-                        row[high..].fill(T::zero());
-                    }
+                    self.hide(p, s.keys_from, t, T::zero());
+                    self.hide(ds, s.keys_from, t, T::zero());
                 }
             });
             let (p, ds) = (Factor::new(&p, s.queries(), s.keys()), Factor::new(&ds, s.queries(), s.keys()));

@@ -109,3 +109,35 @@ impl<T: Real> Rotary<T> {
         }
     }
 }
+
+/// Positions whose sines and cosines are kept; those beyond are computed when they are needed.
+const TABLED: usize = 4096;
+
+/// Rotates heads at any position, for decoding.
+#[derive(Debug, Clone)]
+pub struct Turner {
+    frequencies: Vec<f64>,
+    table: Rotary<f32>,
+}
+
+impl Turner {
+    /// For heads of `width` channels.
+    pub fn new(width: usize, rope: &Rope) -> Self {
+        Self { frequencies: rope.frequencies(width), table: Rotary::new(TABLED, width, rope) }
+    }
+
+    /// Rotates one head at a position.
+    #[inline(always)]
+    pub fn turn(&self, head: &mut [f32], position: usize) {
+        if position < self.table.positions() {
+            return self.table.turn(head, position);
+        }
+        let (low, high) = head.split_at_mut(self.frequencies.len());
+        for ((low, high), frequency) in low.iter_mut().zip(high).zip(&self.frequencies) {
+            let (sin, cos) = (position as f64 * frequency).sin_cos();
+            let (sin, cos, a, b) = (sin as f32, cos as f32, *low, *high);
+            *low = a * cos - b * sin;
+            *high = a * sin + b * cos;
+        }
+    }
+}

@@ -71,10 +71,11 @@ fn embed_gradients_match_differences() {
 
 #[test]
 fn attention_gradients_match_differences() {
-    let plain = attention::Attention { heads: 2, kv_heads: 2, rope: Some(Rope::new(10_000.0)), window: None };
+    let plain = attention::Attention { heads: 2, kv_heads: 2, rope: Some(Rope::new(10_000.0)), window: None, prefix: 0 };
     check(&plain, &[&[2, 11, 3 * 8]]);
     check(&attention::Attention { rope: None, ..plain }, &[&[1, 150, 3 * 8]]);
     check(&attention::Attention { heads: 4, window: Some(7), ..plain }, &[&[2, 150, 8 * 4]]);
+    check(&attention::Attention { window: Some(7), prefix: 3, ..plain }, &[&[1, 150, 3 * 8]]);
 }
 
 #[test]

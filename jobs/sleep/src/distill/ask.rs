@@ -45,7 +45,7 @@ impl Distiller<'_> {
 
     /// Finds the name in every question by asking the same about somebody else; the name must stand in the session.
     pub(super) fn name(&mut self, sessions: &[Session], asked: &[(String, usize)]) -> Vec<Candidate> {
-        let fresh = SessionState::new(self.voice.base().config());
+        let fresh = SessionState::new(self.voice.base());
         let requests: Vec<String> = asked.iter().map(|(q, _)| format!("{TRANSFER} {q}")).collect();
         let mut found: Vec<(usize, String, String)> = Vec::new();
         for _ in 0..self.settings.names {

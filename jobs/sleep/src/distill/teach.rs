@@ -63,7 +63,7 @@ impl Distiller<'_> {
         let given: Vec<usize> = (0..answers.len()).filter(|n| answers[*n].ended && !answers[*n].text.is_empty()).collect();
         let with_context: Vec<(&SessionState, &str, &str)> =
             given.iter().map(|n| (prompts[*n].0, prompts[*n].1, answers[*n].text.as_str())).collect();
-        let fresh = SessionState::new(self.voice.base().config());
+        let fresh = SessionState::new(self.voice.base());
         let untold: Vec<(&SessionState, &str, &str)> =
             with_context.iter().map(|(_, question, answer)| (&fresh, *question, *answer)).collect();
         let with = self.voice.likelihoods(self.zero, &with_context);
@@ -110,7 +110,7 @@ impl Distiller<'_> {
             questions.map(move |question| (n, format!("{PARAPHRASE} {question}")))
         });
         let requests: Vec<(usize, String)> = requests.collect();
-        let fresh = SessionState::new(self.voice.base().config());
+        let fresh = SessionState::new(self.voice.base());
         let prompts: Vec<(&SessionState, &str)> = requests.iter().map(|(_, request)| (&fresh, request.as_str())).collect();
         let choice = self.sampled();
         let spoken = self.voice.answer(self.zero, &prompts, choice, super::ANSWER_TOKENS);

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use nocturne_model::{
-    HopeConfig, ModelError, Tokenizer,
-    hope::SlowBank,
+    ModelConfig, ModelError, Tokenizer,
+    model::SlowBank,
     optim,
     tensors::Tensors,
     train::{StepStats, Trainer},
@@ -30,7 +30,7 @@ impl SampleNight {
     ///
     /// # Errors
     /// When the rehearsal set cannot be read, or the tensors do not fit.
-    pub fn new(rehearsal: &[u8], config: &HopeConfig, tensors: &Tensors, tokenizer: &Tokenizer) -> Result<Self, SleepError> {
+    pub fn new(rehearsal: &[u8], config: &ModelConfig, tensors: &Tensors, tokenizer: &Tokenizer) -> Result<Self, SleepError> {
         let settings = StudySettings::default();
         let rehearsal = Rehearsal::parse(rehearsal)?;
         let asked = |task: &str| -> Vec<(String, String)> {

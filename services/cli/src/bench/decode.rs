@@ -50,7 +50,7 @@ pub(super) fn measure(files: &BTreeMap<String, Bytes>) -> anyhow::Result<Vec<Fig
 fn batch(base: &Arc<Base>, weights: &Weights, sessions: usize) -> Figures {
     let mut decoder = Decoder::new(base);
     let prompt = [base.chat().message(base.tokenizer(), Role::User, PROMPT), base.chat().open_answer()].concat();
-    let mut read = SessionState::new(base.config());
+    let mut read = SessionState::new(&base);
     decoder.prefill(weights, &mut read, &prompt);
     let vocab = base.config().vocab;
     let mut steps = 0_u64;

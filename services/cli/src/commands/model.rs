@@ -13,7 +13,7 @@ use nocturne_kit::{
     display::{Bytes, Elapsed},
 };
 use nocturne_lake::Bases;
-use nocturne_model::{Base, HopeConfig};
+use nocturne_model::{Base, ModelConfig};
 use nocturne_pretrain::{Begin, Progress, Recipe, Summary};
 use serde::Serialize;
 
@@ -120,9 +120,9 @@ fn trained_text(summary: &Summary, out: &Path) -> String {
 
 #[derive(Serialize)]
 struct Shown {
-    config: HopeConfig,
+    config: ModelConfig,
     fingerprint: String,
-    parameters: BTreeMap<&'static str, u64>,
+    parameters: BTreeMap<String, u64>,
     file_bytes: BTreeMap<String, u64>,
     rehearsal_conversations: u64,
     recipe: Option<Recipe>,
@@ -150,15 +150,19 @@ fn show(global: &Global, dir: Option<&Path>) -> anyhow::Result<Outcome> {
 }
 
 /// Parameters by the bank, or the other part, that they belong to.
-fn parameters(base: &Base) -> BTreeMap<&'static str, u64> {
-    let mut parts: BTreeMap<&'static str, u64> = BTreeMap::new();
+fn parameters(base: &Base) -> BTreeMap<String, u64> {
+    let mut parts: BTreeMap<String, u64> = BTreeMap::new();
     let all = base.tensors().iter().map(|(name, values)| (name, &values.shape)).chain(base.slow_layout());
     for (name, shape) in all {
-        let part =
-            [(".cms.frozen.", "frozen bank"), (".cms.slow.", "slow bank"), (".cms.fast.", "fast bank"), (".mixer.", "mixers")]
-                .into_iter()
-                .find_map(|(mark, part)| name.contains(mark).then_some(part));
-        let part = part.unwrap_or(if name == "embed" { "embedding" } else { "norms" });
+        let steps: Vec<&str> = name.split('.').collect();
+        let part = match steps[..] {
+            ["blocks", _, "cms", "norms", _] => "norms".to_owned(),
+            ["blocks", _, "cms", bank, ..] => format!("{bank} bank"),
+            ["blocks", _, "mixer", ..] => "mixers".to_owned(),
+            ["embed"] => "embedding".to_owned(),
+            ["head"] => "head".to_owned(),
+            _ => "norms".to_owned(),
+        };
         *parts.entry(part).or_default() += shape.iter().product::<usize>() as u64;
     }
     parts
@@ -166,7 +170,7 @@ fn parameters(base: &Base) -> BTreeMap<&'static str, u64> {
 
 fn describe(shown: &Shown) -> String {
     let config = &shown.config;
-    let mixers: Vec<_> = config.mixers.iter().map(|mixer| format!("{mixer:?}")).collect();
+    let mixers: Vec<_> = config.blocks.iter().map(|block| block.mixer.name()).collect();
     let total: u64 = shown.parameters.values().sum();
     let mut rows = vec![
         ("name", config.name.clone()),
@@ -174,10 +178,9 @@ fn describe(shown: &Shown) -> String {
         (
             "shape",
             format!(
-                "{} blocks, width {}, {} heads, vocabulary {}, context {}",
-                config.mixers.len(),
+                "{} blocks, width {}, vocabulary {}, context {}",
+                config.blocks.len(),
                 config.width,
-                config.heads,
                 config.vocab,
                 config.max_context
             ),
@@ -185,7 +188,7 @@ fn describe(shown: &Shown) -> String {
         ("blocks", mixers.join(", ")),
         ("parameters", format!("{total:>9}, of these:")),
     ];
-    rows.extend(shown.parameters.iter().map(|(part, count)| (*part, format!("{count:>9}"))));
+    rows.extend(shown.parameters.iter().map(|(part, count)| (part.as_str(), format!("{count:>9}"))));
     rows.push(("size", Bytes(shown.file_bytes.values().sum()).to_string()));
     rows.push(("rehearsal set", format!("{} conversations", shown.rehearsal_conversations)));
     if let Some(recipe) = &shown.recipe {

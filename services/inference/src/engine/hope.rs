@@ -73,7 +73,7 @@ impl Engine for HopeEngine {
     }
 
     fn state(&self) -> SessionState {
-        SessionState::new(self.base.config())
+        SessionState::new(&self.base)
     }
 
     fn state_bytes(&self, state: &SessionState) -> usize {

@@ -1,0 +1,206 @@
+//! The Continuum Memory System of a block: banks, and how they are put together.
+
+use burn::{
+    module::{Module, Param},
+    tensor::Tensor,
+};
+
+use crate::{
+    config::{BankConfig, BankShape, CmsConfig, Wiring},
+    kernels::{mlp::Activation, quiet::Quiet},
+    memory::fast::State,
+    model::Init,
+    ops::{self, Way, composed},
+};
+
+/// A perceptron bank.
+#[derive(Module, Debug)]
+pub struct Perceptron {
+    /// `[C, H]`: the gate's projection, when there is one.
+    pub gate: Option<Param<Tensor<2>>>,
+    /// `[C, H]`: into the hidden layer.
+    pub up: Param<Tensor<2>>,
+    /// `[H, C]`: out of it.
+    pub down: Param<Tensor<2>>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+/// The in-session memory's fixed parts; what it writes lives in a session.
+#[derive(Module, Debug)]
+pub struct Memory {
+    /// `[C, 3W]`: queries, keys, values.
+    pub qkv: Param<Tensor<2>>,
+    /// `[C, 1]`: write logits.
+    pub gate: Param<Tensor<2>>,
+    /// `[1]`: logit of the retention.
+    pub retention: Param<Tensor<1>>,
+    /// `[W, C]`: back into the stream.
+    pub out: Param<Tensor<2>>,
+    #[module(skip)]
+    period: usize,
+}
+
+/// A bank.
+#[derive(Module, Debug)]
+pub enum Bank {
+    /// A perceptron.
+    Perceptron(Perceptron),
+    /// A linear memory.
+    Memory(Memory),
+}
+
+/// The banks of one block.
+#[derive(Module, Debug)]
+pub struct Cms {
+    /// In the order of the configuration.
+    pub banks: Vec<Bank>,
+    /// `[C]` each: gains of the norms before every bank but the first, in a chain.
+    pub norms: Vec<Param<Tensor<1>>>,
+    #[module(skip)]
+    wiring: Wiring,
+    #[module(skip)]
+    nightly: Vec<bool>,
+    #[module(skip)]
+    epsilon: f32,
+}
+
+/// Whether banks that nights change take part: where they were added to a model they are zero in generation 0, so that a teacher may skip them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowBank {
+    /// As trained.
+    On,
+    /// Left out.
+    Off,
+}
+
+/// What a pass through the banks is told beside its input.
+pub(crate) struct Pass<'a> {
+    pub way: Way,
+    pub slow: SlowBank,
+    /// A penalty on what nightly banks add.
+    pub quiet: Option<&'a Quiet>,
+    /// What goes into the loss without a value.
+    pub hidden: Vec<Tensor<1>>,
+}
+
+/// The state of a block's in-session memories in a stream.
+pub type Memories = Vec<Option<State<Tensor<3>>>>;
+
+impl Init<'_> {
+    fn bank(&mut self, bank: &BankConfig, width: usize) -> Bank {
+        match bank.shape {
+            BankShape::Perceptron { hidden, activation, gated } => {
+                let gate = gated.then(|| self.weight(width, hidden));
+                let up = self.weight(width, hidden);
+                // What is added to a model must not change it before the first night.
+                let down = if bank.period == nocturne_wire::manifest::Period::Night {
+                    self.constant([hidden, width], 0.0)
+                } else {
+                    self.quiet_weight(hidden, width)
+                };
+                Bank::Perceptron(Perceptron { gate, up, down, activation })
+            }
+            BankShape::Memory { width: inner } => Bank::Memory(Memory {
+                qkv: self.weight(width, 3 * inner),
+                gate: self.constant([width, 1], 0.0),
+                retention: self.constant([1], 4.0),
+                out: self.normal([inner, width], 0.1 * (inner as f32).sqrt().recip()),
+                period: bank.tokens().unwrap_or(1) as usize,
+            }),
+        }
+    }
+}
+
+impl Cms {
+    pub(crate) fn new(config: &CmsConfig, width: usize, epsilon: f32, init: &mut Init<'_>) -> Self {
+        let chained = config.wiring == Wiring::Sequential;
+        let count = config.banks.len();
+        Self {
+            banks: config.banks.iter().map(|bank| init.bank(bank, width)).collect(),
+            norms: (1..count).filter(|_| chained).map(|_| init.constant([width], 1.0)).collect(),
+            wiring: config.wiring,
+            nightly: config.banks.iter().map(|b| b.period == nocturne_wire::manifest::Period::Night).collect(),
+            epsilon,
+        }
+    }
+
+    /// What the banks add to the stream `x`, whose norm is `normed`.
+    pub(crate) fn remember(
+        &self,
+        x: &Tensor<3>,
+        normed: Tensor<3>,
+        pass: &mut Pass<'_>,
+        memories: Option<&mut Memories>,
+    ) -> Tensor<3> {
+        let mut none = Memories::new();
+        let stream = memories.is_some();
+        let memories = memories.unwrap_or(&mut none);
+        memories.resize(self.banks.len(), None);
+        match self.wiring {
+            Wiring::Independent => {
+                let said = (0..self.banks.len()).filter_map(|n| self.bank(n, normed.clone(), pass, stream, &mut memories[n]));
+                said.reduce(|a, b| a + b).unwrap_or_else(|| x.zeros_like())
+            }
+            Wiring::Sequential => {
+                let mut at = x.clone();
+                for n in 0..self.banks.len() {
+                    let input = match n.checked_sub(1) {
+                        None => normed.clone(),
+                        Some(before) => pass.way.norm(at.clone(), self.norms[before].val(), self.epsilon),
+                    };
+                    if let Some(said) = self.bank(n, input, pass, stream, &mut memories[n]) {
+                        at = at + said;
+                    }
+                }
+                at - x.clone()
+            }
+            Wiring::Nested => self.bank(0, normed, pass, stream, &mut memories[0]).unwrap_or_else(|| x.zeros_like()),
+        }
+    }
+
+    /// What one bank says; nothing when it is left out.
+    fn bank(
+        &self,
+        n: usize,
+        x: Tensor<3>,
+        pass: &mut Pass<'_>,
+        stream: bool,
+        memory: &mut Option<State<Tensor<3>>>,
+    ) -> Option<Tensor<3>> {
+        if self.nightly[n] && pass.slow == SlowBank::Off {
+            return None;
+        }
+        let said = match &self.banks[n] {
+            Bank::Perceptron(bank) => bank.say(pass.way, x),
+            Bank::Memory(bank) => bank.say(pass.way, x, stream, memory),
+        };
+        match pass.quiet {
+            Some(penalty) if self.nightly[n] => Some(pass.way.quiet(said, penalty, &mut pass.hidden)),
+            _ => Some(said),
+        }
+    }
+}
+
+impl Perceptron {
+    fn say(&self, way: Way, x: Tensor<3>) -> Tensor<3> {
+        let (up, down) = (self.up.val(), self.down.val());
+        match &self.gate {
+            Some(gate) => way.gated_mlp(x, [gate.val(), up, down], self.activation),
+            None => way.mlp(x, up, down, self.activation),
+        }
+    }
+}
+
+impl Memory {
+    fn say(&self, way: Way, x: Tensor<3>, stream: bool, memory: &mut Option<State<Tensor<3>>>) -> Tensor<3> {
+        let qkv = way.linear(x.clone(), self.qkv.val());
+        let gate = way.linear(x, self.gate.val());
+        let read = if stream {
+            composed::fast(qkv, gate, self.retention.val(), self.period, memory)
+        } else {
+            ops::fast(way, qkv, gate, self.retention.val(), self.period)
+        };
+        way.linear(read, self.out.val())
+    }
+}

@@ -1,0 +1,114 @@
+//! Hope's self-modifying memory as a mixer.
+
+use burn::{
+    module::{Module, Param},
+    tensor::Tensor,
+};
+
+use super::{Mixer, Outlet, Past, project::Inlet};
+use crate::{
+    config::HopeConfig,
+    memory::{
+        hope::{BOXES, BoxKind, SelfModifying},
+        run_batched,
+    },
+    model::Init,
+    ops::Way,
+};
+
+/// Five boxes a head; see [`crate::memory::hope`].
+#[derive(Module, Debug)]
+pub struct HopeMixer {
+    /// The way in: queries, what keys are made from, what values are made from.
+    pub inlet: Inlet,
+    /// `[C, 2H]`: static logits of steps and decays.
+    pub gates: Param<Tensor<2>>,
+    /// `[H, 3 + 2W]`: bias of the step, logarithm of the decay's rate, bias of the decay, readouts.
+    pub statics: Param<Tensor<2>>,
+    /// `[H, n]`: the boxes before the first token.
+    pub boxes: Param<Tensor<2>>,
+    /// The way out.
+    pub outlet: Outlet,
+    #[module(skip)]
+    program: SelfModifying,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl HopeConfig {
+    /// The equations of one head.
+    pub fn program(&self) -> SelfModifying {
+        SelfModifying {
+            width: self.head_width,
+            chunk: self.chunk,
+            boxes: self.boxes,
+            objective: self.objective,
+            targets: self.targets,
+            max_step: self.max_step,
+            adaptive: self.adaptive,
+        }
+    }
+}
+
+impl HopeMixer {
+    pub(super) fn new(c: &HopeConfig, width: usize, epsilon: f32, init: &mut Init<'_>) -> Self {
+        let program = c.program();
+        Self {
+            inlet: Inlet::new(width, 3 * c.heads * c.head_width, c.conv_taps, false, true, init),
+            gates: init.normal([width, 2 * c.heads], 0.02),
+            statics: init.hope_statics(c.heads, c.head_width),
+            boxes: init.boxes(&program, c.heads),
+            outlet: Outlet::new(width, c.heads, c.head_width, c.gate, epsilon, init),
+            program,
+            heads: c.heads,
+        }
+    }
+}
+
+impl Mixer for HopeMixer {
+    fn mix(&self, way: Way, x: Tensor<3>) -> Tensor<3> {
+        let qkv = self.inlet.enter(way, x.clone());
+        let gates = way.linear(x.clone(), self.gates.val());
+        let read = way.program(&self.program, self.heads, [qkv, gates], [self.statics.val(), self.boxes.val()]);
+        self.outlet.leave(way, x, read)
+    }
+
+    fn go_on(&self, x: Tensor<3>, past: &mut Past) -> Tensor<3> {
+        let qkv = self.inlet.go_on(x.clone(), past);
+        let gates = Way::Composed.linear(x.clone(), self.gates.val());
+        let params = [self.statics.val(), self.boxes.val()];
+        let read = run_batched(&self.program, self.heads, &[qkv, gates], &params, &mut past.hope);
+        past.position += x.dims()[1];
+        self.outlet.leave(Way::Composed, x, read)
+    }
+}
+
+impl Init<'_> {
+    /// Steps begin near a quarter of the largest, decays as Gated DeltaNet's, readouts at zero.
+    fn hope_statics(&mut self, heads: usize, width: usize) -> Param<Tensor<2>> {
+        let row = 3 + 2 * width;
+        let mut values = vec![0.0; heads * row];
+        let decays = self.decays(heads);
+        for (row, (a_log, dt_bias)) in values.chunks_exact_mut(row).zip(decays) {
+            row[..3].copy_from_slice(&[-1.0, a_log, dt_bias]);
+        }
+        self.values(values, [heads, row])
+    }
+
+    /// `M(z) = z` at first: what a matrix adds to its input is zero, and so is what a perceptron's second layer does.
+    fn boxes(&mut self, program: &SelfModifying, heads: usize) -> Param<Tensor<2>> {
+        let mut values = Vec::new();
+        for _ in 0..heads * BOXES {
+            match program.boxes {
+                BoxKind::Linear => values.extend(std::iter::repeat_n(0.0, program.width * program.width)),
+                BoxKind::Perceptron { hidden } => {
+                    let std = (program.width as f32).sqrt().recip();
+                    values.extend((0..program.width * hidden).map(|_| self.gaussian() * std));
+                    values.extend(std::iter::repeat_n(0.0, program.width * hidden));
+                }
+            }
+        }
+        let row = values.len() / heads;
+        self.values(values, [heads, row])
+    }
+}

@@ -1,0 +1,133 @@
+//! The model as a burn module: embedding, blocks of mixer and Continuum Memory System, head.
+//!
+//! A block is `x + mixer(norm(x))`, then `x + cms(norm(x))`.
+
+mod init;
+
+use std::sync::{Arc, Mutex};
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor},
+};
+
+pub(crate) use self::init::Init;
+pub use crate::cms::SlowBank;
+use crate::{
+    cms::{Cms, Pass},
+    config::{HeadConfig, ModelConfig},
+    kernels::{
+        head::{Tally, Targets},
+        quiet::Quiet,
+    },
+    mixers::{AnyMixer, Mixer},
+    ops::Way,
+};
+
+/// One block.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// `[C]`
+    pub mixer_norm: Param<Tensor<1>>,
+    /// The mixer.
+    pub mixer: AnyMixer,
+    /// `[C]`
+    pub cms_norm: Param<Tensor<1>>,
+    /// The banks.
+    pub cms: Cms,
+}
+
+/// The model.
+#[derive(Module, Debug)]
+pub struct Model {
+    /// `[V, C]`
+    pub embed: Param<Tensor<2>>,
+    /// The blocks.
+    pub blocks: Vec<Block>,
+    /// `[C]`
+    pub norm: Param<Tensor<1>>,
+    /// `[V, C]`; the embedding where there is none.
+    pub head: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    epsilon: f32,
+    #[module(skip)]
+    way: Way,
+}
+
+/// Hidden states after the last norm, and what the way there adds to a loss.
+#[derive(Debug)]
+pub struct Hidden {
+    /// `[B, T, C]`
+    pub states: Tensor<3>,
+    /// Terms without a value that carry a gradient.
+    penalties: Vec<Tensor<1>>,
+}
+
+impl Model {
+    /// A freshly initialized model.
+    pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Self {
+        let mut init = Init::new(seed, device);
+        let embed = init.normal([config.vocab, config.width], (config.width as f32).sqrt().recip());
+        let blocks = config.blocks.iter().map(|block| Block {
+            mixer_norm: init.constant([config.width], 1.0),
+            mixer: AnyMixer::new(&block.mixer, config.width, config.norm_epsilon, &mut init),
+            cms_norm: init.constant([config.width], 1.0),
+            cms: Cms::new(&block.cms, config.width, config.norm_epsilon, &mut init),
+        });
+        let blocks = blocks.collect();
+        let norm = init.constant([config.width], 1.0);
+        let head = (config.head == HeadConfig::Own).then(|| init.weight_of_head(config.vocab, config.width));
+        Self { embed, blocks, norm, head, epsilon: config.norm_epsilon, way: Way::of(device) }
+    }
+
+    /// The same model whose operations go a way that its device can go.
+    #[must_use]
+    pub fn by(self, way: Way) -> Self {
+        Self { way, ..self }
+    }
+
+    /// The way of its operations.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Hidden states after the last norm, `[B, T, C]`, of token ids `[B, T]` (row-major).
+    pub fn hidden(&self, ids: &Arc<Vec<u32>>, batch: usize, slow: SlowBank) -> Tensor<3> {
+        self.hidden_quiet(ids, batch, slow, None).states
+    }
+
+    /// The same for training, with a penalty on what every nightly bank adds to the stream, its rows those of the flattened `[B × T]`.
+    pub fn hidden_quiet(&self, ids: &Arc<Vec<u32>>, batch: usize, slow: SlowBank, quiet: Option<&Quiet>) -> Hidden {
+        let mut pass = Pass { way: self.way, slow, quiet, hidden: Vec::new() };
+        let mut x = self.way.embed(self.embed.val(), ids, batch);
+        for block in &self.blocks {
+            let normed = self.normed(x.clone(), &block.mixer_norm);
+            x = x + block.mixer.mix(self.way, normed);
+            let normed = self.normed(x.clone(), &block.cms_norm);
+            let said = block.cms.remember(&x, normed, &mut pass, None);
+            x = x + said;
+        }
+        Hidden { states: self.normed(x, &self.norm), penalties: pass.hidden }
+    }
+
+    /// The matrix of the head, `[V, C]`.
+    pub fn head_matrix(&self) -> Tensor<2> {
+        self.head.as_ref().unwrap_or(&self.embed).val()
+    }
+
+    /// The weighted loss of hidden states against targets, divided by `normalizer`.
+    pub fn loss(&self, hidden: Hidden, targets: Arc<Targets>, normalizer: f32) -> (Tensor<1>, Arc<Mutex<Tally>>) {
+        let (loss, tally) = self.way.loss(hidden.states, self.head_matrix(), targets, normalizer);
+        (hidden.penalties.into_iter().fold(loss, |loss, penalty| loss + penalty), tally)
+    }
+
+    fn normed(&self, x: Tensor<3>, gain: &Param<Tensor<1>>) -> Tensor<3> {
+        self.way.norm(x, gain.val(), self.epsilon)
+    }
+}
+
+impl Init<'_> {
+    fn weight_of_head(&mut self, vocab: usize, width: usize) -> Param<Tensor<2>> {
+        self.normal([vocab, width], (width as f32).sqrt().recip())
+    }
+}

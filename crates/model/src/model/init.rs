@@ -1,0 +1,74 @@
+//! First values of parameters, drawn from one stream of a seed.
+
+use burn::{
+    module::Param,
+    tensor::{Device, Tensor, TensorData},
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Draws parameters onto a device.
+pub(crate) struct Init<'a> {
+    rng: ChaCha8Rng,
+    device: &'a Device,
+}
+
+impl<'a> Init<'a> {
+    pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), device }
+    }
+
+    pub(crate) fn gaussian(&mut self) -> f32 {
+        let (u, v): (f32, f32) = (self.rng.random_range(f32::EPSILON..1.0), self.rng.random());
+        (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
+    }
+
+    pub(crate) fn values<const D: usize>(&mut self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape.to_vec()), self.device))
+    }
+
+    pub(crate) fn normal<const D: usize>(&mut self, shape: [usize; D], std: f32) -> Param<Tensor<D>> {
+        let values = (0..shape.iter().product()).map(|_| self.gaussian() * std).collect();
+        self.values(values, shape)
+    }
+
+    pub(crate) fn constant<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+        self.values(vec![value; shape.iter().product()], shape)
+    }
+
+    /// A projection that keeps the scale of its input.
+    pub(crate) fn weight(&mut self, inputs: usize, outputs: usize) -> Param<Tensor<2>> {
+        self.normal([inputs, outputs], (inputs as f32).sqrt().recip())
+    }
+
+    /// A projection back into the residual stream: half of that scale, so that many blocks do not drown the first.
+    pub(crate) fn quiet_weight(&mut self, inputs: usize, outputs: usize) -> Param<Tensor<2>> {
+        self.normal([inputs, outputs], 0.5 * (inputs as f32).sqrt().recip())
+    }
+
+    /// A convolution that at first hardly looks back.
+    pub(crate) fn conv(&mut self, taps: usize, channels: usize) -> Param<Tensor<2>> {
+        let mut values = vec![0.0; taps * channels];
+        values[(taps - 1) * channels..].fill(1.0);
+        for value in &mut values {
+            *value += 0.05 * self.gaussian();
+        }
+        self.values(values, [taps, channels])
+    }
+
+    /// Logarithms of decay rates uniform in (0, 16), and biases of time steps log-uniform in [1e-3, 1e-1], as Gated DeltaNet starts them.
+    pub(crate) fn decays(&mut self, heads: usize) -> Vec<(f32, f32)> {
+        let rates: Vec<f32> = (0..heads).map(|_| self.rng.random_range(1.0_f32..16.0).ln()).collect();
+        let mut step = || {
+            let dt = (self.rng.random_range(1e-3_f32.ln()..1e-1_f32.ln())).exp();
+            dt + (-(-dt).exp_m1()).ln()
+        };
+        rates.into_iter().map(|rate| (rate, step())).collect()
+    }
+
+    /// The same as two parameters.
+    pub(crate) fn decay(&mut self, heads: usize) -> (Param<Tensor<1>>, Param<Tensor<1>>) {
+        let (rates, steps) = self.decays(heads).into_iter().unzip();
+        (self.values(rates, [heads]), self.values(steps, [heads]))
+    }
+}

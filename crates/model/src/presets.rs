@@ -1,0 +1,120 @@
+//! Small models of every kind, for comparisons: the same width, heads and banks, and mixers as their papers set them up.
+
+use nocturne_wire::manifest::Period;
+
+use crate::{
+    config::{
+        AttentionConfig, BankConfig, BlockConfig, CmsConfig, DeltaNetConfig, GatedDeltaConfig, HeadConfig, HopeConfig,
+        MixerConfig, ModelConfig, RetNetConfig, TitansConfig, TitansVariant,
+    },
+    kernels::{mlp::Activation, norm::EPSILON, rope::Rope},
+    memory::hope::{BoxKind, Objective, Targets},
+};
+
+/// Names that [`mixer`] knows, in the order of tables.
+pub const MIXERS: [&str; 11] = [
+    "attention",
+    "retnet",
+    "deltanet",
+    "deltanet-negative",
+    "gated-delta",
+    "titans",
+    "titans-mac",
+    "titans-mag",
+    "titans-mal",
+    "hope",
+    "hope-mlp",
+];
+
+/// Taps of short convolutions, as in the papers.
+const TAPS: usize = 4;
+
+/// A mixer over `width` channels in `heads` heads; `None` for an unknown name.
+pub fn mixer(name: &str, width: usize, heads: usize) -> Option<MixerConfig> {
+    let head = width / heads;
+    let rope = Rope::new(10_000.0);
+    let titans = |variant| {
+        MixerConfig::Titans(TitansConfig {
+            heads,
+            head_width: head,
+            hidden: vec![2 * head],
+            chunk: 16,
+            max_step: 1.0,
+            conv_taps: TAPS,
+            gate: true,
+            variant,
+        })
+    };
+    let deltanet = |negative_eigenvalues| {
+        MixerConfig::DeltaNet(DeltaNetConfig {
+            heads,
+            key_width: head,
+            value_width: head,
+            conv_taps: TAPS,
+            negative_eigenvalues,
+            gate: false,
+        })
+    };
+    let hope = |boxes| {
+        MixerConfig::Hope(HopeConfig {
+            heads,
+            head_width: head,
+            boxes,
+            chunk: 16,
+            objective: Objective::Alignment,
+            targets: Targets::Own,
+            max_step: 2.0,
+            adaptive: true,
+            conv_taps: TAPS,
+            gate: true,
+        })
+    };
+    Some(match name {
+        "attention" => MixerConfig::Attention(AttentionConfig {
+            heads,
+            kv_heads: heads,
+            head_width: head,
+            rope: Some(rope),
+            window: None,
+            conv_taps: 0,
+            qk_norm: false,
+            qkv_bias: false,
+            out_bias: false,
+        }),
+        "retnet" => MixerConfig::RetNet(RetNetConfig { heads, key_width: head, value_width: 2 * head, rope, gate: true }),
+        "deltanet" => deltanet(false),
+        "deltanet-negative" => deltanet(true),
+        "gated-delta" => MixerConfig::GatedDelta(GatedDeltaConfig {
+            heads,
+            key_width: head,
+            value_width: 2 * head,
+            conv_taps: TAPS,
+            gate: true,
+        }),
+        "titans" => titans(TitansVariant::Lmm),
+        "titans-mac" => titans(TitansVariant::Mac { segment: 32, persistent: 4 }),
+        "titans-mag" => titans(TitansVariant::Mag { window: 32, persistent: 4 }),
+        "titans-mal" => titans(TitansVariant::Mal { window: 32, persistent: 4 }),
+        "hope" => hope(BoxKind::Linear),
+        "hope-mlp" => hope(BoxKind::Perceptron { hidden: 2 * head }),
+        _ => return None,
+    })
+}
+
+/// A model of equal blocks with a gated perceptron each, or with none when `hidden` is zero.
+pub fn model(name: &str, mixer: &MixerConfig, vocab: usize, width: usize, blocks: usize, hidden: usize) -> ModelConfig {
+    let bank = |hidden| BankConfig {
+        shape: crate::config::BankShape::Perceptron { hidden, activation: Activation::Silu, gated: true },
+        ..BankConfig::perceptron("frozen", Period::Never, hidden, Activation::Silu)
+    };
+    let cms = CmsConfig { banks: (hidden > 0).then(|| bank(hidden)).into_iter().collect(), ..CmsConfig::default() };
+    ModelConfig {
+        name: name.into(),
+        vocab,
+        width,
+        max_context: 1 << 16,
+        norm_epsilon: EPSILON,
+        head: HeadConfig::Own,
+        blocks: vec![BlockConfig { mixer: mixer.clone(), cms }; blocks],
+    }
+}
