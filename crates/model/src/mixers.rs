@@ -8,7 +8,7 @@ mod hope;
 mod linear;
 mod past;
 mod project;
-mod titans;
+pub(crate) mod titans;
 
 use burn::{
     module::{Module, Param},

@@ -41,7 +41,8 @@ pub fn mixer(name: &str, width: usize, heads: usize) -> Option<MixerConfig> {
             chunk: 16,
             max_step: 1.0,
             conv_taps: TAPS,
-            gate: true,
+            // MAG's gate is the memory.
+            gate: !matches!(variant, TitansVariant::Mag { .. }),
             variant,
         })
     };

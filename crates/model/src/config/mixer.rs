@@ -266,6 +266,9 @@ impl MixerConfig {
                     sizes(&[n])?;
                     rotary(true, c.head_width)?;
                 }
+                if c.gate && matches!(c.variant, TitansVariant::Mag { .. }) {
+                    return wrong("in the variant `mag` the memory is the gate; a second one has no place");
+                }
                 taps(c.conv_taps, 1)
             }
             Self::Hope(c) => {

@@ -1,16 +1,18 @@
 //! Mixers over the rows of many sequences, each with its own state.
 
 mod attention;
+mod titans;
 
 use std::sync::Arc;
 
 use attention::AttentionWeights;
+use titans::BranchWeights;
 
 use super::{
     Piece,
     layers::Scratch,
     rows::{Spread, add_bias, convolve, gate, linear, normalize_here},
-    state::MixerState,
+    state::{MixerState, Seen},
     weights::Under,
 };
 use crate::{
@@ -109,6 +111,8 @@ pub(super) struct MemoryWeights {
     gates: Option<Arc<[f32]>>,
     memory: Memory,
     outlet: OutletWeights,
+    /// Attention, in those variants of Titans that have it.
+    branch: Option<BranchWeights>,
     heads: usize,
 }
 
@@ -139,7 +143,9 @@ impl MixerWeights {
         };
         let silu = !matches!(mixer, MixerConfig::RetNet(_));
         let inlet = InletWeights::of(under, config.width, silu);
-        Self::Memory(MemoryWeights { inlet, gates: under.find("gates"), memory, outlet: OutletWeights::of(under, config), heads })
+        let branch = if let MixerConfig::Titans(c) = mixer { BranchWeights::of(c, config, under) } else { None };
+        let outlet = OutletWeights::of(under, config);
+        Self::Memory(MemoryWeights { inlet, gates: under.find("gates"), memory, outlet, branch, heads })
     }
 
     /// The state before the first token, and the rows that a convolution keeps.
@@ -169,12 +175,27 @@ impl MemoryWeights {
     fn start(&self) -> MixerState {
         match &self.memory {
             Memory::Linear { op, value, .. } => MixerState::Linear { memory: vec![0.0; op.heads * op.key * value] },
-            Memory::Titans { start, .. } => MixerState::Titans { heads: start.clone() },
+            Memory::Titans { start, .. } => {
+                let seen = self.branch.as_ref().map_or_else(Seen::default, BranchWeights::start);
+                MixerState::Titans { heads: start.clone(), seen }
+            }
             Memory::Hope { start, .. } => MixerState::Hope { heads: start.clone() },
         }
     }
 
     fn mix(&self, s: &mut Scratch, spread: Spread, index: usize, pieces: &mut [Piece<'_>]) {
+        match &self.branch {
+            Some(branch) if branch.is_context() => return self.context(branch, s, index, pieces),
+            _ => self.write(s, spread, index, pieces),
+        }
+        match &self.branch {
+            Some(branch) => self.join(branch, s, spread, index, pieces),
+            None => self.outlet.leave(s, spread),
+        }
+    }
+
+    /// Fills `s.mixed` with what the memory gives for every row of `s.normed`, writing as it reads.
+    fn write(&self, s: &mut Scratch, spread: Spread, index: usize, pieces: &mut [Piece<'_>]) {
         self.inlet.enter(s, spread, index, pieces);
         if let Some(gates) = &self.gates {
             linear(&mut s.gates, spread, &s.normed, gates, self.inlet.width);
@@ -194,7 +215,6 @@ impl MemoryWeights {
                 simd(|| self.token(state, qkv, gates, position + n, out));
             }
         }
-        self.outlet.leave(s, spread);
     }
 
     /// One token of all heads.
@@ -221,7 +241,7 @@ impl MemoryWeights {
                     delta::step(memory, q, k, v, beta, decay, op.rule.erases(), out);
                 }
             }
-            (Memory::Titans { program, statics, .. }, MixerState::Titans { heads }) => {
+            (Memory::Titans { program, statics, .. }, MixerState::Titans { heads, .. }) => {
                 let width = program.width;
                 for (h, (head, out)) in heads.iter_mut().zip(out.chunks_exact_mut(width)).enumerate() {
                     let logits = [0, 1, 2].map(|n| gates[n * self.heads + h] + statics[h * 3 + n]);

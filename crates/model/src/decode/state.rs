@@ -18,10 +18,17 @@ pub(super) enum MixerState {
     },
     /// One memory `[K, V]` a head, one after the other.
     Linear { memory: Vec<f32> },
-    /// A learning perceptron a head.
-    Titans { heads: Vec<TitansHead> },
+    /// A learning perceptron a head, and what attention sees where there is any.
+    Titans { heads: Vec<TitansHead>, seen: Seen },
     /// The boxes of every head.
     Hope { heads: Vec<HopeHead> },
+}
+
+/// Rotated keys and values, `[T, H W]` each.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub keys: Vec<f32>,
+    pub values: Vec<f32>,
 }
 
 /// An in-session memory of one block.
@@ -92,7 +99,9 @@ impl BlockState {
         let mixer = match &self.mixer {
             MixerState::Attention { keys, values } => keys.capacity() + values.capacity(),
             MixerState::Linear { memory } => memory.len(),
-            MixerState::Titans { heads } => heads.iter().map(TitansHead::floats).sum(),
+            MixerState::Titans { heads, seen } => {
+                heads.iter().map(TitansHead::floats).sum::<usize>() + seen.keys.capacity() + seen.values.capacity()
+            }
             MixerState::Hope { heads } => heads.iter().map(HopeHead::floats).sum(),
         };
         let fast = |f: &FastState| f.memory.len() + f.keys.capacity() + f.values.capacity();

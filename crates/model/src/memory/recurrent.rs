@@ -66,6 +66,19 @@ pub struct TitansHead<T = f32> {
     filled: usize,
 }
 
+/// `M(q)`
+fn answer<T: Real>(program: &Titans, weights: &[Vec<T>], q: &[T]) -> Vec<T> {
+    let mut x = q.to_vec();
+    for (n, w) in weights.iter().enumerate() {
+        let z = through(&x, w);
+        x = if n + 1 < weights.len() { silu(&z) } else { z };
+    }
+    if program.is_residual() {
+        add(&mut x, q);
+    }
+    x
+}
+
 impl<T: Real> TitansHead<T> {
     /// Before the first token: `params` are the initial weights of all layers.
     pub fn new(program: &Titans, params: &[T]) -> Self {
@@ -91,20 +104,22 @@ impl<T: Real> TitansHead<T> {
             scale(&mut self.weights[n], kept);
             add(&mut self.weights[n], &self.momentum[n]);
         }
-        let mut x = q.clone();
-        for (n, w) in self.weights.iter().enumerate() {
-            let z = through(&x, w);
-            x = if n + 1 < self.weights.len() { silu(&z) } else { z };
-        }
-        if program.is_residual() {
-            add(&mut x, &q);
-        }
-        output.copy_from_slice(&x);
+        output.copy_from_slice(&answer(program, &self.weights, &q));
         self.filled += 1;
         if self.filled == program.chunk {
             self.filled = 0;
             self.snapshot.clone_from(&self.weights);
         }
+    }
+
+    /// What the weights of the chunk's start answer to a query of any norm.
+    pub fn recall(&self, program: &Titans, q: &[T]) -> Vec<T> {
+        answer(program, &self.snapshot, &unit(q))
+    }
+
+    /// Whether the next token begins a chunk.
+    pub fn begins_chunk(&self) -> bool {
+        self.filled == 0
     }
 
     /// Inputs of the layers and gradients of their outputs, at the snapshot.

@@ -7,6 +7,7 @@
 //! `c = A H diag(-θ)`, `A_tj = Π_{j<l≤t}(1 - α_l)`, `H_ji = Π_{i<l≤j} η_l`, `s_t = Σ_j A_tj Π_{l≤j} η_l`. Rejected: reading the weights of the chunk's start, which
 //! makes a memory blind to the last chunk.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{Input, Parts, Program, segments};
@@ -112,6 +113,22 @@ impl Program for Titans {
 }
 
 impl Titans {
+    /// What weights answer to queries of any norm, without learning.
+    pub fn say<A: Algebra>(&self, a: &A, weights: &[A::M], q: &A::M) -> A::M {
+        let q = a.normalized(q);
+        let mut x = q.clone();
+        for (n, w) in weights.iter().enumerate() {
+            let z = a.mul(&x, w);
+            x = if n + 1 < weights.len() { a.map(&z, Map::Silu) } else { z };
+        }
+        if self.is_residual() { a.add(&x, &q) } else { x }
+    }
+
+    /// Initial weights `[H, n]` as those of every head of every sequence.
+    pub(crate) fn split(&self, params: &Tensor<2>, batch: usize) -> Vec<Tensor<3>> {
+        super::deal_params(params, batch, &self.layers())
+    }
+
     /// `-θ ∇ℓ` of every layer at the snapshot.
     fn surprise<A: Algebra>(&self, a: &A, weights: &[A::M], k: &A::M, v: &A::M, step: &A::M) -> Surprise<A::M> {
         let mut inputs = vec![k.clone()];
