@@ -1,16 +1,17 @@
-//! `nocturne bench`: figures about speed on this machine. Figures, not assertions: nothing here passes or fails.
+//! `nocturne bench`: figures about speed on this machine, and about architectures. Figures, not assertions: nothing here passes or fails.
 
 mod decode;
 mod house;
 mod landing;
 mod logging;
+mod model;
 mod seal;
 mod swap;
 mod train;
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::{
@@ -26,6 +27,7 @@ Examples:
   nocturne bench
   nocturne bench decode
   nocturne bench all --json bench.json
+  nocturne bench model --task mqar,parity        architectures against each other
   nocturne bench landing --kafka localhost:9092 --sizes 1024 --partitions 8 --records 100000,1000000";
 
 /// What is measured.
@@ -48,9 +50,18 @@ pub(crate) enum What {
     All,
 }
 
+/// What has options of its own.
+#[derive(Debug, Subcommand)]
+enum Only {
+    /// Compare architectures on synthetic tasks: accuracy over seeds, and speed over the context
+    Model(model::ModelArgs),
+}
+
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    only: Option<Only>,
     /// What is measured
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
@@ -62,6 +73,14 @@ pub(crate) struct BenchArgs {
     base: Option<PathBuf>,
     #[command(flatten)]
     landing: landing::LandingArgs,
+}
+
+impl BenchArgs {
+    /// What is asked of the comparison of architectures, if it is meant.
+    #[cfg(test)]
+    fn model(self) -> Option<model::ModelArgs> {
+        self.only.map(|Only::Model(args)| args)
+    }
 }
 
 /// All figures; what was not measured is null.
@@ -76,7 +95,10 @@ struct Figures {
     landing: Option<landing::Figures>,
 }
 
-pub(crate) async fn run(global: &Global, args: &BenchArgs) -> anyhow::Result<Outcome> {
+pub(crate) async fn run(global: &Global, args: BenchArgs) -> anyhow::Result<Outcome> {
+    if let Some(Only::Model(args)) = args.only {
+        return model::run(global, args).await;
+    }
     let wants = |what| args.what == what || args.what == What::All;
     let files = bases::files(args.base.as_deref())?;
     let base = args.base.as_deref();

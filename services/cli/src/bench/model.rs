@@ -1,0 +1,186 @@
+//! `nocturne bench model`: architectures against each other on synthetic tasks.
+//!
+//! Every architecture gets the same examples, the same budget and the same grid of learning rates ([`policy`]); what differs is the architecture. A sweep is
+//! made of cells, one a task, architecture and seed; each is written when it is done and is not measured again while its settings are the same
+//! ([`store`]), so that a sweep that was broken off goes on. What comes out is a table a task with an interval over seeds, JSON and plots.
+//!
+//! The half that knows models lies behind [`learner::Architectures`]; everything else here is tested with learners that only pretend.
+
+mod architectures;
+mod cell;
+mod harness;
+mod learner;
+mod memory;
+mod picture;
+mod plots;
+mod policy;
+mod report;
+mod statistics;
+mod store;
+mod tables;
+
+use std::{path::PathBuf, time::Instant};
+
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+use nocturne_synthetic::{Task, catalog};
+
+use self::{
+    cell::Sweep,
+    harness::Harness,
+    learner::{Architectures, Budget},
+    policy::Policy,
+    report::Report,
+    store::Store,
+};
+use crate::{
+    args::Global,
+    failure::{Advise, refused},
+    output::{self, Outcome},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  nocturne bench model
+  nocturne bench model --task mqar,parity --mixer hope,titans --seeds 5 --minutes 4
+  nocturne bench model --task mqar-zoology-256 --steps 20000 --minutes 600 --out zoology
+  nocturne bench model --speed
+
+A sweep that was broken off goes on where it was: what DIR holds with the same settings is not measured again.";
+
+/// Tasks that are measured unless others are named: recall, state tracking, and memory in the weights.
+const TASKS: [&str; 6] = ["mqar", "parity", "aa", "anbn", "memorization", "fuzzy-recall"];
+
+/// Tokens that a sequence has where speed is measured.
+const CONTEXTS: [usize; 5] = [128, 256, 512, 1_024, 2_048];
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ModelArgs {
+    /// Tasks; those that part architectures within minutes unless given
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = task_names(), hide_possible_values = true)]
+    task: Vec<String>,
+    /// Architectures; all unless given
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    mixer: Vec<String>,
+    /// Runs of each, with data and weights of their own
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Minutes that a run trains
+    #[arg(long, value_name = "MINUTES", default_value_t = 2.0, value_parser = minutes)]
+    minutes: f64,
+    /// Steps that a run trains, if they are done earlier than the minutes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+    /// Where cells, the report and plots are written
+    #[arg(long, value_name = "DIR", default_value = "bench-model")]
+    out: PathBuf,
+    /// Measure tokens a second over the context, too; without --task nothing else
+    #[arg(long)]
+    speed: bool,
+    /// Measure again what DIR holds already
+    #[arg(long)]
+    again: bool,
+    /// Show the tasks that there are
+    #[arg(long)]
+    list: bool,
+}
+
+fn task_names() -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(catalog::all().map(|entry| PossibleValue::new(entry.name).help(entry.about)))
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if minutes.is_finite() && minutes > 0.0 { Ok(minutes) } else { Err("a run trains for more than no time".to_owned()) }
+}
+
+impl ModelArgs {
+    /// The tasks that are asked for.
+    fn tasks(&self) -> anyhow::Result<Vec<Task>> {
+        let names: Vec<&str> = match self.task.as_slice() {
+            [] if self.speed => Vec::new(),
+            [] => TASKS.to_vec(),
+            given => given.iter().map(String::as_str).collect(),
+        };
+        let task = |name: &str| {
+            let setup = catalog::find(name).ok_or_else(|| refused(format!("there is no task {name}"), "see --list"))?;
+            Ok(Task::new(name, setup)?)
+        };
+        names.into_iter().map(task).collect()
+    }
+
+    /// The architectures that are asked for, each once.
+    fn mixers(&self, known: &[String]) -> anyhow::Result<Vec<String>> {
+        if known.is_empty() {
+            return Err(refused("no architecture can be measured", "this build has none"));
+        }
+        if let Some(unknown) = self.mixer.iter().find(|name| !known.contains(name)) {
+            return Err(refused(format!("there is no architecture {unknown}"), format!("give some of {}", known.join(", "))));
+        }
+        Ok(known.iter().filter(|name| self.mixer.is_empty() || self.mixer.contains(name)).cloned().collect())
+    }
+
+    fn budget(&self) -> Budget {
+        Budget { seconds: self.minutes * 60.0, steps: self.steps }
+    }
+}
+
+pub(super) async fn run(global: &Global, args: ModelArgs) -> anyhow::Result<Outcome> {
+    if args.list {
+        output::line(&tables::catalog())?;
+        return Ok(Outcome::Done);
+    }
+    let format = global.format;
+    tokio::task::spawn_blocking(move || {
+        let architectures = architectures::all();
+        let begun = Instant::now();
+        let surroundings = Surroundings { clock: &|| begun.elapsed().as_secs_f64(), tell: &output::tell };
+        let report = measure(&args, architectures.as_ref(), &surroundings)?;
+        output::show(format, &report, tables::report)?;
+        Ok(Outcome::of(report.failures.is_empty()))
+    })
+    .await?
+}
+
+/// What a sweep needs of the process.
+struct Surroundings<'a> {
+    clock: &'a dyn Fn() -> f64,
+    tell: &'a dyn Fn(&str),
+}
+
+/// Measures what is missing, and writes and returns the report.
+fn measure(args: &ModelArgs, architectures: &dyn Architectures, surroundings: &Surroundings<'_>) -> anyhow::Result<Report> {
+    let (tasks, mixers) = (args.tasks()?, args.mixers(&architectures.names())?);
+    let store = Store::open(&args.out, args.again)?;
+    let (policy, budget) = (Policy::default(), args.budget());
+    let Surroundings { clock, tell } = *surroundings;
+    let harness = Harness { architectures, policy: &policy, budget, store: &store, clock, tell };
+    let mut sweep = harness.sweep(&tasks, &mixers, args.seeds);
+    if args.speed {
+        sweep.merge(harness.speeds(&mixers, &CONTEXTS));
+    }
+    let report = Report::of(&tasks, &mixers, &policy, budget, sweep);
+    write(args, &report)?;
+    Ok(report)
+}
+
+fn write(args: &ModelArgs, report: &Report) -> anyhow::Result<()> {
+    let file = args.out.join("report.json");
+    let written = std::fs::write(&file, serde_json::to_string_pretty(report)?);
+    written.advise(format!("writing {}", file.display()), "give another directory with --out")?;
+    plots::draw(&args.out, report)
+}
+
+impl Sweep {
+    fn merge(&mut self, other: Self) {
+        self.cells.extend(other.cells);
+        self.speeds.extend(other.speeds);
+        self.failures.extend(other.failures);
+    }
+}
+
+#[cfg(test)]
+mod tests;
