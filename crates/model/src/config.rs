@@ -33,6 +33,12 @@ pub enum HeadConfig {
     Tied,
     /// It is a matrix of its own.
     Own,
+    /// A matrix of its own over states that are all made from that of the last position: for position i of `positions`, what token i was. An
+    /// auto-encoder for comparisons; it cannot be served.
+    FromLast {
+        /// Positions that are asked for.
+        positions: usize,
+    },
 }
 
 /// The whole model.

@@ -2,6 +2,7 @@
 //!
 //! A block is `x + mixer(norm(x))`, then `x + cms(norm(x))`.
 
+mod again;
 mod init;
 
 use std::sync::{Arc, Mutex};
@@ -11,6 +12,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
+pub use self::again::Again;
 pub(crate) use self::init::Init;
 pub use crate::cms::SlowBank;
 use crate::{
@@ -48,6 +50,8 @@ pub struct Model {
     pub norm: Param<Tensor<1>>,
     /// `[V, C]`; the embedding where there is none.
     pub head: Option<Param<Tensor<2>>>,
+    /// What makes every position's state from the last one, in auto-encoders.
+    pub again: Option<Again>,
     #[module(skip)]
     epsilon: f32,
     #[module(skip)]
@@ -76,8 +80,13 @@ impl Model {
         });
         let blocks = blocks.collect();
         let norm = init.constant([config.width], 1.0);
-        let head = (config.head == HeadConfig::Own).then(|| init.weight_of_head(config.vocab, config.width));
-        Self { embed, blocks, norm, head, epsilon: config.norm_epsilon, way: Way::of(device) }
+        let head = (config.head != HeadConfig::Tied).then(|| init.weight_of_head(config.vocab, config.width));
+        let again = if let HeadConfig::FromLast { positions } = config.head {
+            Some(Again::new(positions, config.width, &mut init))
+        } else {
+            None
+        };
+        Self { embed, blocks, norm, head, again, epsilon: config.norm_epsilon, way: Way::of(device) }
     }
 
     /// The same model whose operations go a way that its device can go.
@@ -106,6 +115,9 @@ impl Model {
             let normed = self.normed(x.clone(), &block.cms_norm);
             let said = block.cms.remember(&x, normed, &mut pass, None);
             x = x + said;
+        }
+        if let Some(again) = &self.again {
+            x = again.say(self.way, x);
         }
         Hidden { states: self.normed(x, &self.norm), penalties: pass.hidden }
     }

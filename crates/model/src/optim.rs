@@ -4,6 +4,7 @@
 //! has the decoupled weight decay and the norm control that a chain of nights needs.
 
 use burn::{
+    grad_clipping::GradientClippingConfig,
     module::ParamGroup,
     optim::{
         AdamWConfig, LearningRate, ModuleOptimizer, Optimizer,
@@ -149,6 +150,12 @@ pub fn for_base(muon: MuonSettings, adam_rate: f64) -> ModuleOptimizer {
 fn matrices() -> ParamGroup {
     let paths = [r"\.(qkv|out|up|down)$", r"(outlet|Perceptron)\.gate$"];
     ParamGroup::from_any_regexes(paths.to_vec()).unwrap_or_else(|_| unreachable!("both patterns are sound"))
+}
+
+/// `AdamW` on everything, for comparisons; the `step` of the result takes the learning rate itself.
+pub fn for_comparison() -> ModuleOptimizer {
+    let adam = AdamWConfig::new().with_beta_2(0.98).with_weight_decay(0.01).build();
+    ModuleOptimizer::from(adam).with_grad_clipping(GradientClippingConfig::Norm(1.0).init())
 }
 
 /// Muon on the slow banks; nothing else has gradients by night.

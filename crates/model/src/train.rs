@@ -2,6 +2,7 @@
 
 mod batch;
 mod lanes;
+mod predict;
 mod row;
 
 use std::sync::{Arc, PoisonError};
@@ -13,6 +14,7 @@ use burn::{
     tensor::{Bytes, Device},
 };
 
+pub use self::predict::Predicted;
 pub use self::row::{Aim, Lesson, Row, Said};
 use self::{batch::Batch, lanes::Lanes};
 use crate::{
@@ -138,6 +140,11 @@ impl Trainer {
         Pass { loss: value, tally, gradients }
     }
 
+    /// Numbers that training changes.
+    pub fn parameters(&self) -> usize {
+        self.model.num_params()
+    }
+
     /// Looks up what generation 0 says wherever a row should stay as it is.
     fn targets(&self, batch: &Batch) -> Targets {
         let kept: Vec<u32> = batch.aims.iter().filter(|(_, a, _)| a.lesson == Lesson::Keep).map(|(row, _, _)| *row).collect();
@@ -145,7 +152,7 @@ impl Trainer {
         let mut next_teacher = 0;
         let rows = batch.aims.iter().map(|(row, aim, next)| {
             let goal = match aim.lesson {
-                Lesson::Next => Goal::Token(*next),
+                Lesson::Next | Lesson::Token(_) => Goal::Token(*next),
                 Lesson::Keep => {
                     next_teacher += 1;
                     Goal::Teacher(next_teacher - 1)

@@ -78,6 +78,9 @@ impl Base {
     /// See [`Base::load`].
     pub fn assemble(config: ModelConfig, tokenizer: Tokenizer, tensors: Tensors) -> Result<Self, ModelError> {
         config.check()?;
+        if matches!(config.head, HeadConfig::FromLast { .. }) {
+            return Err(ModelError::Inconsistent("an auto-encoder does not predict the next token and cannot be served".into()));
+        }
         if tokenizer.vocab() > config.vocab {
             let why = format!("the tokenizer has {} entries, the config allows {}", tokenizer.vocab(), config.vocab);
             return Err(ModelError::Inconsistent(why));
@@ -150,7 +153,7 @@ impl Base {
     pub(super) fn head(&self) -> &[f32] {
         let name = match self.config.head {
             HeadConfig::Tied => "embed",
-            HeadConfig::Own => "head",
+            HeadConfig::Own | HeadConfig::FromLast { .. } => "head",
         };
         &self.tensors[name].data
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::row::{Aim, Row};
+use super::row::{Aim, Lesson, Row};
 use crate::chat::PAD;
 
 /// How many batches a step is cut into when it has the tokens for it: enough to keep some cores busy to the end of the step.
@@ -20,6 +20,7 @@ pub(super) struct Batch {
     pub(super) ids: Arc<Vec<u32>>,
     pub(super) rows: usize,
     pub(super) time: usize,
+    /// Rows of the flattened `[rows × time]`, what they aim at, and the token that they should predict.
     pub(super) aims: Vec<(u32, Aim, u32)>,
     /// The penalty of every position when any row has one.
     pub(super) quiet: Option<Arc<Vec<f32>>>,
@@ -38,8 +39,11 @@ impl Batch {
             ids[n * time..n * time + row.ids.len()].copy_from_slice(&row.ids);
             let at = (n * time) as u32;
             aims.extend(row.aims.iter().map(|aim| {
-                let next = row.ids.get(aim.position as usize + 1).copied().unwrap_or(PAD);
-                (at + aim.position, *aim, next)
+                let token = match aim.lesson {
+                    Lesson::Token(token) => token,
+                    Lesson::Next | Lesson::Keep => row.ids.get(aim.position as usize + 1).copied().unwrap_or(PAD),
+                };
+                (at + aim.position, *aim, token)
             }));
         }
         Self { ids: Arc::new(ids), rows: rows.len(), time, aims, quiet: quiet.map(Arc::new) }
@@ -48,10 +52,16 @@ impl Batch {
     /// Splits rows into batches of similar length, the longest rows first. It looks at nothing but the rows, so that sums are added up in the same order
     /// on any machine.
     pub(super) fn split(rows: &[Row]) -> Vec<Self> {
+        Self::split_marked(rows).into_iter().map(|(batch, _)| batch).collect()
+    }
+
+    /// The same, and which rows each batch holds.
+    pub(super) fn split_marked(rows: &[Row]) -> Vec<(Self, Vec<usize>)> {
         let tokens: usize = rows.iter().map(|r| r.ids.len()).sum();
         let cap = (tokens / PARTS).clamp(MIN_BATCH_TOKENS, MAX_BATCH_TOKENS);
-        let mut sorted: Vec<&Row> = rows.iter().filter(|r| !r.aims.is_empty()).collect();
-        sorted.sort_by_key(|r| r.ids.len());
+        let mut order: Vec<usize> = (0..rows.len()).filter(|n| !rows[*n].aims.is_empty()).collect();
+        order.sort_by_key(|n| rows[*n].ids.len());
+        let sorted: Vec<&Row> = order.iter().map(|n| &rows[*n]).collect();
         let mut batches = Vec::new();
         let mut from = 0;
         for n in 0..sorted.len() {
@@ -60,7 +70,7 @@ impl Batch {
             let full = longest.saturating_mul(n + 2 - from) > cap;
             let uneven = longest > shortest.saturating_mul(2).max(24);
             if full || uneven {
-                batches.push(Self::of(&sorted[from..=n]));
+                batches.push((Self::of(&sorted[from..=n]), order[from..=n].to_vec()));
                 from = n + 1;
             }
         }

@@ -11,6 +11,8 @@ use crate::{chat::ChatTokens, tokenizer::Tokenizer};
 pub enum Lesson {
     /// The token that follows.
     Next,
+    /// A token, whatever follows.
+    Token(u32),
     /// What generation 0 would say there: Kullback-Leibler divergence.
     Keep,
 }

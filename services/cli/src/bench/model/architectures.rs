@@ -1,36 +1,171 @@
-//! The architectures of this build.
+//! The architectures of this build: two blocks of one mixer each, everything else equal.
 
-use nocturne_synthetic::Task;
+use std::{sync::Arc, time::Instant};
 
-use super::learner::{Architectures, Learner, Speed};
+use anyhow::Context;
+use nocturne_model::{
+    Banks, Base, Decoder, ModelConfig, SessionState, StepInput, Tokenizer, Weights,
+    config::HeadConfig,
+    model::SlowBank,
+    optim, presets,
+    tensors::{SLOW, Tensors},
+    train::{Aim, Lesson, Row, Trainer},
+};
+use nocturne_synthetic::{Example, Readout, Tally, Task};
+use serde_json::json;
+
+use super::learner::{Architectures, Learner, Score, Speed};
 use crate::failure::refused;
+
+/// Channels, heads, blocks and hidden channels of every model that is compared.
+const WIDTH: usize = 64;
+const HEADS: usize = 2;
+const BLOCKS: usize = 2;
+const HIDDEN: usize = 128;
+
+/// The vocabulary where speed is measured.
+const SPEED_VOCABULARY: usize = 512;
 
 /// All that can be measured.
 pub(super) fn all() -> Box<dyn Architectures> {
-    Box::new(Nothing)
+    Box::new(Presets)
 }
 
-/// No architecture at all.
-struct Nothing;
+/// The mixers of [`presets`].
+struct Presets;
 
-impl Architectures for Nothing {
+fn config(architecture: &str, vocab: usize) -> anyhow::Result<ModelConfig> {
+    let mixer = presets::mixer(architecture, WIDTH, HEADS).ok_or_else(|| {
+        refused(format!("there is no architecture {architecture}"), format!("choose from {}", presets::MIXERS.join(", ")))
+    })?;
+    Ok(presets::model(architecture, &mixer, vocab, WIDTH, BLOCKS, HIDDEN))
+}
+
+fn config_for(architecture: &str, task: &Task) -> anyhow::Result<ModelConfig> {
+    let mut config = config(architecture, task.vocab())?;
+    if task.readout() == Readout::FromLast {
+        config.head = HeadConfig::FromLast { positions: task.longest() };
+    }
+    Ok(config)
+}
+
+impl Architectures for Presets {
     fn names(&self) -> Vec<String> {
-        Vec::new()
+        presets::MIXERS.map(str::to_owned).to_vec()
     }
 
-    fn settings(&self, _: &str, _: &Task) -> serde_json::Value {
-        serde_json::Value::Null
+    fn settings(&self, architecture: &str, task: &Task) -> serde_json::Value {
+        let config = config_for(architecture, task).ok();
+        json!({"config": config, "optimizer": "AdamW, beta 0.9 and 0.98, weight decay 0.01, gradients cut to a norm of 1"})
     }
 
-    fn learner(&self, architecture: &str, _: &Task, _: u64) -> anyhow::Result<Box<dyn Learner>> {
-        Err(refused(format!("there is no architecture {architecture}"), "this build has none"))
+    fn learner(&self, architecture: &str, task: &Task, seed: u64) -> anyhow::Result<Box<dyn Learner>> {
+        let config = config_for(architecture, task)?;
+        Ok(Box::new(Student(Trainer::base(&config, seed, optim::for_comparison()))))
     }
 
-    fn speed_settings(&self, _: &str) -> serde_json::Value {
-        serde_json::Value::Null
+    fn speed_settings(&self, architecture: &str) -> serde_json::Value {
+        json!({"config": config(architecture, SPEED_VOCABULARY).ok(), "tokens_a_step": STEP_TOKENS})
     }
 
-    fn speed(&self, architecture: &str, _: usize) -> anyhow::Result<Speed> {
-        Err(refused(format!("there is no architecture {architecture}"), "this build has none"))
+    fn speed(&self, architecture: &str, context: usize) -> anyhow::Result<Speed> {
+        let config = config(architecture, SPEED_VOCABULARY)?;
+        let mut trainer = Trainer::base(&config, 1, optim::for_comparison());
+        let training = training_speed(&mut trainer, context);
+        let (reading, generating) = decoding_speed(&config, trainer.tensors(), context)?;
+        Ok(Speed { training: Some(training), reading: Some(reading), generating: Some(generating) })
     }
+}
+
+/// A model in training.
+struct Student(Trainer);
+
+fn row(example: &Example) -> Row {
+    let aim = |aim: &nocturne_synthetic::Aim| Aim {
+        position: aim.position,
+        lesson: Lesson::Token(aim.target),
+        weight: 1.0,
+        counted: true,
+    };
+    Row { ids: example.ids.clone(), aims: example.aims.iter().map(aim).collect(), quiet: 0.0 }
+}
+
+impl Learner for Student {
+    fn parameters(&self) -> u64 {
+        self.0.parameters() as u64
+    }
+
+    fn step(&mut self, examples: &[Example], rate: f64) -> anyhow::Result<f64> {
+        let rows: Vec<Row> = examples.iter().map(row).collect();
+        Ok(self.0.step(&rows, rate, SlowBank::On).loss)
+    }
+
+    fn score(&mut self, examples: &[Example]) -> anyhow::Result<Score> {
+        let rows: Vec<Row> = examples.iter().map(row).collect();
+        let mut score = Score::default();
+        for (example, predicted) in examples.iter().zip(self.0.predict(&rows, SlowBank::On)) {
+            let mut tally = Tally::default();
+            let tokens: Vec<u32> = predicted.iter().map(|p| p.token).collect();
+            tally.add(example, &tokens);
+            score.tally.merge(&tally);
+            score.loss += predicted.iter().map(|p| f64::from(p.nats)).sum::<f64>();
+        }
+        Ok(score)
+    }
+}
+
+/// Tokens that a step trains on, and that are read, where speed is measured.
+const STEP_TOKENS: usize = 4_096;
+
+/// What is measured runs at least so long.
+const SECONDS: f64 = 1.5;
+
+fn tokens(count: usize, salt: usize) -> Vec<u32> {
+    (0..count).map(|n| ((n * 7_919 + salt * 104_729) % SPEED_VOCABULARY) as u32).collect()
+}
+
+/// Runs work over and over; units a second. The first run, which warms up, is not counted.
+fn rate(units: usize, mut work: impl FnMut()) -> f64 {
+    work();
+    let (begun, mut runs) = (Instant::now(), 0);
+    while begun.elapsed().as_secs_f64() < SECONDS {
+        work();
+        runs += 1;
+    }
+    (units * runs) as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn training_speed(trainer: &mut Trainer, context: usize) -> f64 {
+    let aims = |length: usize| {
+        (0..length as u32 - 1).map(|position| Aim { position, lesson: Lesson::Next, weight: 1.0, counted: false })
+    };
+    let count = (STEP_TOKENS / context).max(1);
+    let rows: Vec<Row> = (0..count).map(|n| Row { ids: tokens(context, n), aims: aims(context).collect(), quiet: 0.0 }).collect();
+    rate(count * context, || {
+        trainer.step(&rows, 1e-3, SlowBank::On);
+    })
+}
+
+/// Tokens a second of reading a context, and of going on after it one by one.
+fn decoding_speed(config: &ModelConfig, tensors: Tensors, context: usize) -> anyhow::Result<(f64, f64)> {
+    let tokenizer = Tokenizer::train(["a b c"; 2].into_iter(), 300).context("making a tokenizer")?;
+    let (slow, frozen): (Tensors, Tensors) = tensors.into_iter().partition(|(name, _)| name.contains(SLOW));
+    let base = Arc::new(Base::assemble(config.clone(), tokenizer, frozen).context("assembling the model")?);
+    let banks = Banks::from_tensors(&base, &slow).context("assembling the model")?;
+    let weights = Weights::new(Arc::clone(&base), banks);
+    let mut decoder = Decoder::new(&base);
+    let prompt = tokens(context, 0);
+    let mut read = SessionState::new(&base);
+    let reading = rate(context, || {
+        read = SessionState::new(&base);
+        decoder.prefill(&weights, &mut read, &prompt);
+    });
+    const GENERATED: usize = 64;
+    let generating = rate(GENERATED, || {
+        let mut state = read.clone();
+        for n in 0..GENERATED {
+            decoder.step(&weights, &mut [StepInput { state: &mut state, token: (n % SPEED_VOCABULARY) as u32 }]);
+        }
+    });
+    Ok((reading, generating))
 }
