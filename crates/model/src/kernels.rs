@@ -8,6 +8,7 @@ pub mod conv;
 pub mod delta;
 pub mod embed;
 pub mod fast;
+pub mod gate;
 pub mod gemm;
 pub mod head;
 pub(crate) mod heads;

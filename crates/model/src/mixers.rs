@@ -99,7 +99,7 @@ impl Outlet {
     fn leave(&self, way: Way, x: Tensor<3>, read: Tensor<3>) -> Tensor<3> {
         let read = way.norm(read, self.norm.val(), self.epsilon);
         let read = match &self.gate {
-            Some(gate) => read * burn::tensor::activation::silu(way.linear(x, gate.val())),
+            Some(gate) => way.gate(read, way.linear(x, gate.val())),
             None => read,
         };
         way.linear(read, self.out.val())

@@ -19,6 +19,7 @@ use crate::{
         conv::ShortConv,
         delta::DeltaMemory,
         embed::Embed,
+        gate::SiluGate,
         head::{HeadLoss, Tally, Targets},
         linear::Linear,
         mlp::{Activation, GatedMlp, Mlp},
@@ -124,6 +125,14 @@ impl Way {
                 apply4(x, gates, statics, memory, Arc::new(PerHead { program: program.clone(), heads }))
             }
             Self::Composed => run_batched(program, heads, &tokens, &params, &mut None),
+        }
+    }
+
+    /// `x ∘ silu(g)`
+    pub(crate) fn gate(self, x: Tensor<3>, g: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::Fused => apply2(x, g, Arc::new(SiluGate)),
+            Self::Composed => x * burn::tensor::activation::silu(g),
         }
     }
 

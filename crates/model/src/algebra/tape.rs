@@ -6,7 +6,7 @@ use super::{Algebra, Map};
 use crate::kernels::{
     delta::NORM_EPSILON,
     gemm::{Factor, Write, product_here},
-    math::{add, axpy, dot, scale},
+    math::{add, axpy, dot, scale, simd},
     real::Real,
 };
 
@@ -126,7 +126,7 @@ impl<T: Real> Tape<T> {
         let (rows, cols, value) = {
             let x = self.get(a);
             let mut value = x.value.clone();
-            change(&mut value, x.cols);
+            simd(|| change(&mut value, x.cols));
             (x.rows, x.cols, value)
         };
         self.push(rows, cols, value, origin)
@@ -242,7 +242,7 @@ impl<T: Real> Algebra for Tape<T> {
     fn squares(&self, a: &Var) -> Var {
         let (rows, value) = {
             let x = self.get(*a);
-            (x.rows, x.value.chunks_exact(x.cols).map(|row| dot(row, row)).collect())
+            (x.rows, simd(|| x.value.chunks_exact(x.cols).map(|row| dot(row, row)).collect()))
         };
         self.push(rows, 1, value, Origin::Squares(*a))
     }
@@ -262,11 +262,13 @@ impl<T: Real> Algebra for Tape<T> {
             let (x, y) = (self.get(*a), self.get(*b));
             let n = x.rows;
             let mut value = vec![T::zero(); n * n];
-            for t in 0..n {
-                for i in 0..t + usize::from(!strict) {
-                    value[t * n + i] = (x.value[t] - y.value[i]).exponential();
+            simd(|| {
+                for (t, row) in value.chunks_exact_mut(n).enumerate() {
+                    for (value, y) in row[..t + usize::from(!strict)].iter_mut().zip(&y.value) {
+                        *value = (x.value[t] - *y).exponential();
+                    }
                 }
-            }
+            });
             (n, value)
         };
         self.push(n, n, value, Origin::Decays(*a, *b))

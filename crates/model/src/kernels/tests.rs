@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{attention, conv, delta, embed, fast, head, linear, math, mlp, norm, quiet, real::Real, rope::Rope};
+use super::{attention, conv, delta, embed, fast, gate, head, linear, math, mlp, norm, quiet, real::Real, rope::Rope};
 use crate::host::{Kernel, View};
 
 fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
@@ -62,6 +62,11 @@ fn mlp_gradients_match_differences() {
         check(&mlp::Mlp { activation }, &[&[3, 4, 6], &[6, 10], &[10, 6]]);
         check(&mlp::GatedMlp { activation }, &[&[3, 4, 6], &[6, 10], &[6, 10], &[10, 6]]);
     }
+}
+
+#[test]
+fn gate_gradients_match_differences() {
+    check(&gate::SiluGate, &[&[2, 3, 5], &[2, 3, 5]]);
 }
 
 #[test]

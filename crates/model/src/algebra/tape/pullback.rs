@@ -4,7 +4,7 @@ use super::{Gradients, Node, Origin, Tape, Transposed, Var};
 use crate::kernels::{
     delta::NORM_EPSILON,
     gemm::{Factor, Write, product_here},
-    math::{add, axpy, dot, scale},
+    math::{add, axpy, dot, scale, simd},
     real::Real,
 };
 
@@ -21,7 +21,7 @@ impl<T: Real> Tape<T> {
                 continue;
             }
             if let Some(gradient) = pull.gradients[n].take() {
-                pull.back(&nodes[n], gradient);
+                simd(|| pull.back(&nodes[n], gradient));
             }
         }
         Gradients(pull.gradients)
@@ -34,6 +34,7 @@ struct Pull<'a, T> {
 }
 
 impl<T: Real> Pull<'_, T> {
+    #[inline(always)]
     fn add(&mut self, of: Var, gradient: Vec<T>) {
         if matches!(self.nodes[of.0].origin, Origin::Constant) {
             return;
@@ -44,6 +45,7 @@ impl<T: Real> Pull<'_, T> {
         }
     }
 
+    #[inline(always)]
     fn add_product(&mut self, of: Var, a: Factor<'_, T>, b: Factor<'_, T>) {
         let node = &self.nodes[of.0];
         if matches!(node.origin, Origin::Constant) {
@@ -53,6 +55,7 @@ impl<T: Real> Pull<'_, T> {
         product_here(sum, Write::Add, a, b);
     }
 
+    #[inline(always)]
     fn back(&mut self, node: &Node<T>, mut g: Vec<T>) {
         match &node.origin {
             Origin::Given | Origin::Constant => {}
@@ -110,6 +113,7 @@ impl<T: Real> Pull<'_, T> {
         }
     }
 
+    #[inline(always)]
     fn product(&mut self, node: &Node<T>, g: &[T], a: Var, b: Var, transposed: Transposed) {
         let g = Factor::new(g, node.rows, node.cols);
         let (x, y) = (self.nodes[a.0].factor(), self.nodes[b.0].factor());
@@ -129,6 +133,7 @@ impl<T: Real> Pull<'_, T> {
         }
     }
 
+    #[inline(always)]
     fn rows_by(&mut self, node: &Node<T>, mut g: Vec<T>, a: Var, column: Var) {
         let x = &self.nodes[a.0];
         let dcolumn = g.chunks_exact(node.cols).enumerate().map(|(t, g)| dot(g, x.row(t))).collect();
@@ -137,6 +142,7 @@ impl<T: Real> Pull<'_, T> {
         self.add(a, g);
     }
 
+    #[inline(always)]
     fn slice(&mut self, node: &Node<T>, g: &[T], a: Var, from: usize) {
         let x = &self.nodes[a.0];
         if matches!(x.origin, Origin::Constant) {
@@ -146,6 +152,7 @@ impl<T: Real> Pull<'_, T> {
         add(&mut sum[from * node.cols..(from + node.rows) * node.cols], g);
     }
 
+    #[inline(always)]
     fn stack(&mut self, g: &[T], parts: &[Var]) {
         let mut at = 0;
         for part in parts {
@@ -155,6 +162,7 @@ impl<T: Real> Pull<'_, T> {
         }
     }
 
+    #[inline(always)]
     fn decays(&mut self, node: &Node<T>, g: &[T], a: Var, b: Var) {
         let n = node.rows;
         let (mut da, mut db) = (vec![T::zero(); n], vec![T::zero(); n]);
@@ -170,6 +178,7 @@ impl<T: Real> Pull<'_, T> {
     }
 
     /// With `X = (I + A)⁻¹ B`: `dB = (I + A)⁻ᵀ dX`, `dA = -tril(dB Xᵀ, -1)`.
+    #[inline(always)]
     fn solve(&mut self, node: &Node<T>, mut g: Vec<T>, a: Var, b: Var) {
         let (n, cols) = (node.rows, node.cols);
         let matrix = &self.nodes[a.0].value;
@@ -189,6 +198,7 @@ impl<T: Real> Pull<'_, T> {
         self.add(b, g);
     }
 
+    #[inline(always)]
     fn normalized(&mut self, node: &Node<T>, mut g: Vec<T>, a: Var) {
         let x = &self.nodes[a.0];
         for (t, g) in g.chunks_exact_mut(node.cols).enumerate() {

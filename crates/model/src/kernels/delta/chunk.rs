@@ -85,6 +85,7 @@ impl<T: Real> HeadInput<T> {
 }
 
 /// Rows of `x` scaled by `f(row)`.
+#[inline(always)]
 fn scaled<T: Real>(x: &[T], width: usize, f: impl Fn(usize) -> T) -> Vec<T> {
     let mut out = x.to_vec();
     for (t, row) in out.chunks_exact_mut(width).enumerate() {
@@ -93,6 +94,7 @@ fn scaled<T: Real>(x: &[T], width: usize, f: impl Fn(usize) -> T) -> Vec<T> {
     out
 }
 
+#[inline(always)]
 fn made<T: Real>(size: usize, a: Factor<'_, T>, b: Factor<'_, T>) -> Vec<T> {
     let mut out = vec![T::zero(); size];
     product_here(&mut out, Write::Set, a, b);
@@ -100,30 +102,37 @@ fn made<T: Real>(size: usize, a: Factor<'_, T>, b: Factor<'_, T>) -> Vec<T> {
 }
 
 impl<T: Real> Chunk<'_, T> {
+    #[inline(always)]
     fn keys<'b>(&self, x: &'b [T]) -> Factor<'b, T> {
         Factor::new(x, self.len, self.key)
     }
 
+    #[inline(always)]
     fn values<'b>(&self, x: &'b [T]) -> Factor<'b, T> {
         Factor::new(x, self.len, self.value)
     }
 
+    #[inline(always)]
     fn square<'b>(&self, x: &'b [T]) -> Factor<'b, T> {
         Factor::new(x, self.len, self.len)
     }
 
+    #[inline(always)]
     fn state<'b>(&self, x: &'b [T]) -> Factor<'b, T> {
         Factor::new(x, self.key, self.value)
     }
 
+    #[inline(always)]
     fn now(&self, t: usize) -> T {
         self.gamma[t].exponential()
     }
 
+    #[inline(always)]
     fn to_end(&self, t: usize) -> T {
         (self.gamma[self.len - 1] - self.gamma[t]).exponential()
     }
 
+    #[inline(always)]
     fn solve(&self, state: &[T]) -> Solved<T> {
         let (len, width) = (self.len, self.value);
         let qk = made(len * len, self.keys(self.q), self.keys(self.k).t());
@@ -155,6 +164,7 @@ impl<T: Real> Chunk<'_, T> {
     }
 
     /// Reads the outputs and moves the state to the chunk's end.
+    #[inline(always)]
     fn forward(&self, state: &mut [T], output: &mut [T]) {
         let solved = self.solve(state);
         let scores: Vec<T> = solved.qk.iter().zip(&solved.decay).map(|(a, g)| *a * *g).collect();
@@ -167,6 +177,7 @@ impl<T: Real> Chunk<'_, T> {
     }
 
     /// Backward through the triangular solve: `db = (I + A)⁻ᵀ du`, from the last row up, in place.
+    #[inline(always)]
     fn solve_backward(&self, s: &Solved<T>, du: &mut [T]) {
         let (len, width) = (self.len, self.value);
         for t in (0..len).rev() {
@@ -179,6 +190,7 @@ impl<T: Real> Chunk<'_, T> {
     }
 
     /// Gradients of the chunk; `dstate` holds the gradient of the state after the chunk and becomes that of the state before.
+    #[inline(always)]
     fn backward(&self, state: &[T], dout: &[T], dstate: &mut [T]) -> HeadGradient<T> {
         let (len, key, value) = (self.len, self.key, self.value);
         let s = self.solve(state);
@@ -229,6 +241,7 @@ impl<T: Real> Chunk<'_, T> {
     }
 
     /// Backward through `G ∘ Q Kᵀ`: the gradient of `Q Kᵀ`.
+    #[inline(always)]
     fn scores_backward(&self, s: &Solved<T>, g: &mut Inner<T>, dscores: &[T]) -> Vec<T> {
         let len = self.len;
         let mut dqk = vec![T::zero(); len * len];
@@ -245,6 +258,7 @@ impl<T: Real> Chunk<'_, T> {
     }
 
     /// Backward through what the delta rule subtracts: the memory before the chunk and the chunk's own earlier rows.
+    #[inline(always)]
     fn erase_backward(&self, s: &Solved<T>, g: &mut Inner<T>, states: (&[T], &mut [T]), rows: (&[T], &[T]), dk: &mut [T]) {
         let (len, key) = (self.len, self.key);
         let ((state, dstate), (db, dv)) = (states, rows);
@@ -283,6 +297,7 @@ struct Inner<T> {
 }
 
 /// All chunks of one head from a zero state; also gives the state before every chunk.
+#[inline(always)]
 pub fn head_forward<T: Real>(input: &HeadInput<T>) -> (Vec<T>, Vec<T>) {
     let (time, size) = (input.beta.len(), input.key * input.value);
     let mut state = vec![T::zero(); size];
@@ -297,6 +312,7 @@ pub fn head_forward<T: Real>(input: &HeadInput<T>) -> (Vec<T>, Vec<T>) {
 }
 
 /// Gradients of [`head_forward`] given the states that it returned.
+#[inline(always)]
 pub fn head_backward<T: Real>(input: &HeadInput<T>, states: &[T], dout: &[T]) -> HeadGradient<T> {
     let (time, key, value) = (input.beta.len(), input.key, input.value);
     let mut gradient = HeadGradient {
