@@ -115,12 +115,12 @@ impl Init<'_> {
 impl Cms {
     pub(crate) fn new(config: &CmsConfig, width: usize, epsilon: f32, init: &mut Init<'_>) -> Self {
         let chained = config.wiring == Wiring::Sequential;
-        let count = config.banks.len();
+        let stored = config.stored();
         Self {
-            banks: config.banks.iter().map(|bank| init.bank(bank, width)).collect(),
-            norms: (1..count).filter(|_| chained).map(|_| init.constant([width], 1.0)).collect(),
+            banks: stored.iter().map(|bank| init.bank(bank, width)).collect(),
+            norms: (1..stored.len()).filter(|_| chained).map(|_| init.constant([width], 1.0)).collect(),
             wiring: config.wiring,
-            nightly: config.banks.iter().map(|b| b.period == nocturne_wire::manifest::Period::Night).collect(),
+            nightly: stored.iter().map(|b| b.period == nocturne_wire::manifest::Period::Night).collect(),
             epsilon,
         }
     }
@@ -138,7 +138,8 @@ impl Cms {
         let memories = memories.unwrap_or(&mut none);
         memories.resize(self.banks.len(), None);
         match self.wiring {
-            Wiring::Independent => {
+            // Nested levels are one bank here: what a session reads is put in its place.
+            Wiring::Independent | Wiring::Nested => {
                 let said = (0..self.banks.len()).filter_map(|n| self.bank(n, normed.clone(), pass, stream, &mut memories[n]));
                 said.reduce(|a, b| a + b).unwrap_or_else(|| x.zeros_like())
             }
@@ -155,7 +156,6 @@ impl Cms {
                 }
                 at - x.clone()
             }
-            Wiring::Nested => self.bank(0, normed, pass, stream, &mut memories[0]).unwrap_or_else(|| x.zeros_like()),
         }
     }
 

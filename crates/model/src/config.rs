@@ -110,11 +110,11 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Every bank by its block, with its place there.
+    /// Every bank that has parameters by its block, with its place there.
     pub fn banks(&self) -> impl Iterator<Item = (usize, usize, &BankConfig)> {
         self.blocks
             .iter()
             .enumerate()
-            .flat_map(|(b, block)| block.cms.banks.iter().enumerate().map(move |(n, bank)| (b, n, bank)))
+            .flat_map(|(b, block)| block.cms.stored().iter().enumerate().map(move |(n, bank)| (b, n, bank)))
     }
 }

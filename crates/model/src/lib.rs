@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod memory;
 pub mod mixers;
 pub mod model;
+pub mod online;
 pub mod ops;
 pub mod optim;
 pub mod params;

@@ -16,13 +16,13 @@ pub use self::again::Again;
 pub(crate) use self::init::Init;
 pub use crate::cms::SlowBank;
 use crate::{
-    cms::{Cms, Pass},
+    cms::{Cms, Memories, Pass},
     config::{HeadConfig, ModelConfig},
     kernels::{
         head::{Tally, Targets},
         quiet::Quiet,
     },
-    mixers::{AnyMixer, Mixer},
+    mixers::{AnyMixer, Mixer, Past},
     ops::Way,
 };
 
@@ -56,6 +56,21 @@ pub struct Model {
     epsilon: f32,
     #[module(skip)]
     way: Way,
+}
+
+/// What every block has read of a stream.
+#[derive(Debug, Clone, Default)]
+pub struct Stream {
+    pub(crate) blocks: Vec<(Past, Memories)>,
+}
+
+impl Stream {
+    /// The same values without the operations that led to them.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        let memories = |all: Memories| all.into_iter().map(|m| m.map(crate::memory::fast::State::detached)).collect();
+        Self { blocks: self.blocks.into_iter().map(|(past, all)| (past.detached(), memories(all))).collect() }
+    }
 }
 
 /// Hidden states after the last norm, and what the way there adds to a loss.
@@ -120,6 +135,21 @@ impl Model {
             x = again.say(self.way, x);
         }
         Hidden { states: self.normed(x, &self.norm), penalties: pass.hidden }
+    }
+
+    /// Hidden states `[1, T, C]` of the tokens that follow what `stream` has read, which is moved behind them.
+    pub fn follow(&self, ids: &Arc<Vec<u32>>, stream: &mut Stream) -> Hidden {
+        let way = Way::Composed;
+        let mut pass = Pass { way, slow: SlowBank::On, quiet: None, hidden: Vec::new() };
+        let normed = |x: Tensor<3>, gain: &Param<Tensor<1>>| way.norm(x, gain.val(), self.epsilon);
+        let mut x = way.embed(self.embed.val(), ids, 1);
+        stream.blocks.resize_with(self.blocks.len(), Default::default);
+        for (block, (past, memories)) in self.blocks.iter().zip(&mut stream.blocks) {
+            x = x.clone() + block.mixer.go_on(normed(x, &block.mixer_norm), past);
+            let said = block.cms.remember(&x, normed(x.clone(), &block.cms_norm), &mut pass, Some(memories));
+            x = x + said;
+        }
+        Hidden { states: normed(x, &self.norm), penalties: pass.hidden }
     }
 
     /// The matrix of the head, `[V, C]`.

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId},
     tensor::{DType, Device, Tensor, TensorData},
 };
 use nocturne_wire::manifest::Period;
 
 use crate::{
-    config::ModelConfig,
+    config::{BankConfig, CmsConfig, ModelConfig, Wiring},
     error::ModelError,
     model::Model,
     tensors::{self, Tensors, Values},
@@ -32,7 +32,7 @@ const GROUPS: [&str; 3] = ["inlet", "outlet", "banks"];
 
 impl Path {
     fn of(config: &ModelConfig) -> Self {
-        let names = |cms: &crate::config::CmsConfig| cms.banks.iter().map(|bank| bank.name.clone()).collect();
+        let names = |cms: &CmsConfig| cms.stored().iter().map(|bank| bank.name.clone()).collect();
         Self { steps: Vec::new(), banks: config.blocks.iter().map(|block| names(&block.cms)).collect() }
     }
 
@@ -100,11 +100,49 @@ impl ModuleMapper for Replace<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.tensors.get(&self.path.name()) {
             None => param,
-            Some(values) => param.map(|_| {
-                let tensor = Tensor::from_data(TensorData::new(values.data.clone(), values.shape.clone()), self.device);
-                // Only a device that records operations knows gradients; to decode, none is asked for.
-                if self.device.is_autodiff() { tensor.require_grad() } else { tensor }
-            }),
+            Some(values) => param.map(|_| self.tensor(values)),
+        }
+    }
+}
+
+impl Replace<'_> {
+    fn tensor<const D: usize>(&self, values: &Values) -> Tensor<D> {
+        let tensor = Tensor::from_data(TensorData::new(values.data.clone(), values.shape.clone()), self.device);
+        // Only a device that records operations knows gradients; to decode, none is asked for.
+        if self.device.is_autodiff() { tensor.require_grad() } else { tensor }
+    }
+}
+
+/// The same model with some parameters replaced; the others stay what they are.
+pub(crate) fn replace(config: &ModelConfig, model: Model, given: &Tensors, device: &Device) -> Model {
+    model.map(&mut Replace { path: Path::of(config), tensors: given, device })
+}
+
+/// What `of` gives for every parameter, by name.
+pub(crate) fn gather(config: &ModelConfig, model: &Model, of: &dyn Fn(ParamId) -> Option<Values>) -> Tensors {
+    let mut visitor = Pick { path: Path::of(config), of, tensors: Tensors::new() };
+    model.visit(&mut visitor);
+    visitor.tensors
+}
+
+struct Pick<'a> {
+    path: Path,
+    of: &'a dyn Fn(ParamId) -> Option<Values>,
+    tensors: Tensors,
+}
+
+impl ModuleVisitor for Pick<'_> {
+    fn enter_module(&mut self, name: &str, kind: &str) {
+        self.path.enter(name, kind);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.leave();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(values) = (self.of)(param.id) {
+            self.tensors.insert(self.path.name(), values);
         }
     }
 }
@@ -135,8 +173,20 @@ pub fn load(config: &ModelConfig, what: &str, given: &Tensors, device: &Device) 
 
 /// The group of parameters of banks that change by night.
 pub fn nightly(config: &ModelConfig) -> ParamGroup {
-    let banks = config.banks().filter(|(_, _, bank)| bank.period == Period::Night);
+    group(config, |_, bank| bank.period == Period::Night)
+}
+
+/// The group of parameters of perceptrons that a session changes, or that such levels begin with.
+pub fn learning(config: &ModelConfig) -> ParamGroup {
+    group(config, |cms, bank| match cms.wiring {
+        Wiring::Nested => !cms.learning().is_empty(),
+        Wiring::Independent | Wiring::Sequential => cms.learning().iter().any(|learning| learning.name == bank.name),
+    })
+}
+
+fn group(config: &ModelConfig, wanted: impl Fn(&CmsConfig, &BankConfig) -> bool) -> ParamGroup {
+    let banks = config.banks().filter(|(block, _, bank)| wanted(&config.blocks[*block].cms, bank));
     // A predicate is looked for in paths through the module; without a bank there must be one that none has.
     let paths: Vec<String> = banks.map(|(block, n, _)| format!("blocks.{block}.cms.banks.{n}.")).collect();
-    if paths.is_empty() { ParamGroup::from_predicate("no bank changes by night") } else { ParamGroup::from_any_predicates(paths) }
+    if paths.is_empty() { ParamGroup::from_predicate("no such bank") } else { ParamGroup::from_any_predicates(paths) }
 }

@@ -108,6 +108,22 @@ impl BankConfig {
 }
 
 impl CmsConfig {
+    /// Banks that have parameters of their own: all, or, nested, the slowest, where the faster levels begin.
+    pub fn stored(&self) -> &[BankConfig] {
+        match self.wiring {
+            Wiring::Independent | Wiring::Sequential => &self.banks,
+            Wiring::Nested => &self.banks[self.banks.len().saturating_sub(1)..],
+        }
+    }
+
+    /// Perceptrons that a session changes by the loss of its tokens, the fastest first.
+    pub fn learning(&self) -> Vec<&BankConfig> {
+        let perceptron = |bank: &&BankConfig| matches!(bank.shape, BankShape::Perceptron { .. }) && bank.tokens().is_some();
+        let mut banks: Vec<&BankConfig> = self.banks.iter().filter(perceptron).collect();
+        banks.sort_by_key(|bank| bank.tokens());
+        banks
+    }
+
     /// Checks that the banks fit together.
     ///
     /// # Errors

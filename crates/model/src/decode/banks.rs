@@ -54,9 +54,10 @@ pub(super) struct CmsWeights {
 
 impl CmsWeights {
     pub(super) fn of(config: &CmsConfig, under: &Under<'_>) -> Self {
-        let norms = (0..config.banks.len()).map_while(|n| under.find(&format!("norms.{n}"))).collect();
+        let stored = config.stored();
+        let norms = (0..stored.len()).map_while(|n| under.find(&format!("norms.{n}"))).collect();
         let fixed = |bank: &BankConfig| bank.period != nocturne_wire::manifest::Period::Night;
-        let banks = config.banks.iter().map(|bank| fixed(bank).then(|| BankWeights::of(bank, &under.under(&bank.name))));
+        let banks = stored.iter().map(|bank| fixed(bank).then(|| BankWeights::of(bank, &under.under(&bank.name))));
         Self { wiring: config.wiring, norms, banks: banks.collect() }
     }
 }
@@ -76,11 +77,7 @@ impl BlockBanks<'_> {
 
     /// Adds what the banks say to the stream `x`; `s.normed` holds its norm.
     pub(super) fn remember(&self, s: &mut Scratch, spread: Spread, x: &mut [f32], pieces: &mut [Piece<'_>]) {
-        let count = match self.base.wiring {
-            Wiring::Nested => 1,
-            Wiring::Independent | Wiring::Sequential => self.base.banks.len(),
-        };
-        for n in 0..count {
+        for n in 0..self.base.banks.len() {
             if let (Wiring::Sequential, Some(before)) = (self.base.wiring, n.checked_sub(1)) {
                 normalize(&mut s.normed, x, &self.base.norms[before], self.epsilon);
             }

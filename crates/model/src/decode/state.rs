@@ -77,7 +77,7 @@ impl SessionState {
         };
         let blocks = base.config().blocks.iter().zip(&base.blocks).map(|(config, weights)| {
             let (mixer, tail) = weights.mixer.start();
-            BlockState { tail, mixer, banks: config.cms.banks.iter().map(bank).collect() }
+            BlockState { tail, mixer, banks: config.cms.stored().iter().map(bank).collect() }
         });
         Self { position: 0, blocks: blocks.collect(), last_logits: None }
     }

@@ -193,7 +193,7 @@ impl Banks {
         let block = |(n, block): (usize, &crate::config::BlockConfig)| {
             let under = Under { tensors, name: format!("blocks.{n}.cms") };
             let nightly = |bank: &crate::config::BankConfig| bank.period == nocturne_wire::manifest::Period::Night;
-            block.cms.banks.iter().map(|bank| nightly(bank).then(|| BankWeights::of(bank, &under.under(&bank.name)))).collect()
+            block.cms.stored().iter().map(|bank| nightly(bank).then(|| BankWeights::of(bank, &under.under(&bank.name)))).collect()
         };
         Ok(Self { blocks: base.config.blocks.iter().enumerate().map(block).collect() })
     }

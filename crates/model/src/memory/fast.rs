@@ -1,5 +1,7 @@
 //! The in-session bank of [`crate::kernels::fast`] as a program: a linear memory that keeps its weights within a period.
 
+use burn::tensor::Tensor;
+
 use super::{Input, Parts, Program, segments};
 use crate::algebra::{Algebra, Map};
 
@@ -15,9 +17,17 @@ pub struct Associative {
 /// Weights, and what the period has added to them so far.
 #[derive(Debug, Clone)]
 pub struct State<M> {
-    weights: M,
-    gathered: Option<M>,
-    filled: usize,
+    pub(crate) weights: M,
+    pub(crate) gathered: Option<M>,
+    pub(crate) filled: usize,
+}
+
+impl State<Tensor<3>> {
+    /// The same values without the operations that led to them.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { weights: self.weights.detach(), gathered: self.gathered.map(Tensor::detach), filled: self.filled }
+    }
 }
 
 impl Program for Associative {

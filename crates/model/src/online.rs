@@ -1,0 +1,161 @@
+//! Learning while reading: in-session banks by Nested Learning's Eq. 71.
+//!
+//! A perceptron whose period is C tokens keeps its weights for C tokens and is then moved by the sum of their gradients,
+//! `θ_{i+1} = θ_i - η Σ_{t in chunk} ∇ L(θ_i; x_t)`, L being the loss of predicting each token from those before it. A token's gradient is counted once its
+//! successor is known, and exactly C are counted (the printed lower limit of the sum would count boundary tokens twice). Because weights are constant within the
+//! chunk of the fastest bank, all its gradients come from one backward pass, from the state in which the stream entered the chunk: it makes no
+//! difference how a stream is cut. Gradients do not reach back beyond the chunk. Slower banks, whose periods are multiples, sum over several chunks.
+//!
+//! Nested levels (Eq. 72) are one perceptron on several time scales: the fastest is read; each moves by the gradients of its own period, which were taken at
+//! the faster level's weights (first order, as MAML's short form), and then every faster level begins again where it is.
+
+mod level;
+mod saved;
+
+use std::sync::Arc;
+
+use burn::{
+    module::{Module, ParamGroup, ParamId},
+    optim::GradientsParams,
+    tensor::{Device, Tensor},
+};
+use serde::{Deserialize, Serialize};
+
+use self::level::Level;
+use crate::{
+    config::ModelConfig,
+    error::ModelError,
+    kernels::head::{Goal, Target, Targets},
+    model::{Model, Stream},
+    params,
+    tensors::{Tensors, Values},
+};
+
+/// How in-session banks learn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnlineSettings {
+    /// η of every bank, for the sum of gradients over its period.
+    pub rate: f32,
+    /// Norm to which the sum of one bank is cut, if any.
+    #[serde(default)]
+    pub clip: Option<f32>,
+}
+
+/// A model whose sessions learn.
+#[derive(Debug)]
+pub struct Online {
+    config: ModelConfig,
+    model: Model,
+    device: Device,
+    settings: OnlineSettings,
+    /// Tokens of a chunk: the fastest period.
+    chunk: usize,
+}
+
+/// One stream: what was read, and the banks that it has made its own.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The model with this session's banks in their places.
+    model: Model,
+    levels: Vec<Level>,
+    /// The state at the chunk's start.
+    stream: Stream,
+    /// Tokens since the chunk's start; the last one has no successor yet.
+    tokens: Vec<u32>,
+}
+
+impl Online {
+    /// A model with all its tensors.
+    ///
+    /// # Errors
+    /// When a tensor is missing, foreign or of other extents, or no bank learns in a session.
+    pub fn new(config: &ModelConfig, tensors: &Tensors, settings: OnlineSettings, device: &Device) -> Result<Self, ModelError> {
+        let device = device.clone().autodiff();
+        let periods = config.blocks.iter().flat_map(|block| block.cms.learning()).filter_map(|bank| bank.tokens());
+        let Some(chunk) = periods.clone().min() else {
+            return Err(ModelError::Inconsistent(
+                "no bank is a perceptron with a period in tokens: nothing learns in a session".into(),
+            ));
+        };
+        if let Some(odd) = periods.clone().find(|period| !period.is_multiple_of(chunk)) {
+            let why = format!("a period of {odd} tokens is no multiple of {chunk}, the fastest one's in any block");
+            return Err(ModelError::Inconsistent(why));
+        }
+        let model = params::load(config, "the model of a session", tensors, &device)?;
+        let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::learning(config));
+        Ok(Self { config: config.clone(), model, device, settings, chunk: chunk as usize })
+    }
+
+    /// A session before its first token.
+    pub fn begin(&self) -> Session {
+        let initial = params::collect(&self.config, &self.model);
+        let levels = Level::all(&self.config, &initial);
+        Session { model: self.model.clone(), levels, stream: Stream::default(), tokens: Vec::new() }
+    }
+
+    /// Reads tokens; gives the logits after the last one, `[V]`.
+    ///
+    /// # Panics
+    /// When `tokens` is empty or holds an id outside the vocabulary.
+    pub fn read(&self, session: &mut Session, tokens: &[u32]) -> Vec<f32> {
+        for token in tokens {
+            session.tokens.push(*token);
+            if session.tokens.len() > self.chunk {
+                self.learn(session);
+            }
+        }
+        let mut ahead = session.stream.clone();
+        let hidden = session.model.follow(&Arc::new(session.tokens.clone()), &mut ahead).states;
+        let [_, time, width] = hidden.dims();
+        let last: Tensor<2> = hidden.narrow(1, time - 1, 1).reshape([1, width]);
+        last.matmul(session.model.head_matrix().transpose()).into_data().try_to_vec().unwrap_or_default()
+    }
+
+    /// The chunk is full and its last token has a successor: counts its gradients and moves what is due.
+    fn learn(&self, session: &mut Session) {
+        let (chunk, rest) = session.tokens.split_at(self.chunk);
+        let next = rest[0];
+        let goals = chunk[1..].iter().copied().chain([next]);
+        let rows = goals.enumerate().map(|(row, token)| Target {
+            row: row as u32,
+            goal: Goal::Token(token),
+            weight: 1.0,
+            counted: false,
+        });
+        let targets = Arc::new(Targets { rows: rows.collect(), teacher: Vec::new() });
+        let mut stream = session.stream.clone();
+        let hidden = session.model.follow(&Arc::new(chunk.to_vec()), &mut stream);
+        let (loss, _) = session.model.clone().by(crate::ops::Way::Composed).loss(hidden, targets, 1.0);
+        let gradients = GradientsParams::from_grads(loss.backward(), &session.model);
+        let gradients = params::gather(&self.config, &session.model, &|id| gradient(&gradients, id));
+        for level in &mut session.levels {
+            level.count(&gradients, self.chunk);
+        }
+        let moved = Level::move_due(&mut session.levels, &self.settings);
+        if !moved.is_empty() {
+            session.model = params::replace(&self.config, session.model.clone(), &moved, &self.device);
+        }
+        session.stream = stream.detached();
+        session.tokens.drain(..self.chunk);
+    }
+}
+
+/// A parameter's gradient; banks have matrices only.
+fn gradient(gradients: &GradientsParams, id: ParamId) -> Option<Values> {
+    let gradient = gradients.get::<2>(id)?;
+    let shape = gradient.dims().to_vec();
+    Some(Values { shape, data: gradient.into_data().try_to_vec().unwrap_or_default() })
+}
+
+impl Session {
+    /// The tensors that this session has changed, or will, by bank: `blocks.1.cms.session` and their parts.
+    pub fn banks(&self) -> Vec<(String, &Tensors)> {
+        self.levels.iter().map(|level| (level.bank(), level.weights())).collect()
+    }
+
+    /// How often each bank has moved, and the norm of its last move.
+    pub fn moves(&self) -> Vec<(String, u64, f32)> {
+        self.levels.iter().map(|level| (level.bank(), level.fired, level.last_move)).collect()
+    }
+}

@@ -1,0 +1,208 @@
+//! A session as bytes, and back.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::{Online, Session};
+use crate::{
+    error::ModelError,
+    memory::{fast, hope, titans},
+    mixers::Past,
+    model::Stream,
+    params,
+    tensors::{Tensors, Values},
+};
+
+/// What is no tensor.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Counts {
+    tokens: Vec<u32>,
+    blocks: Vec<BlockCounts>,
+    levels: Vec<LevelCounts>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlockCounts {
+    position: usize,
+    filled: usize,
+    banks: Vec<Option<usize>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LevelCounts {
+    counted: usize,
+    fired: u64,
+    last_move: f32,
+}
+
+/// The key of the counts in the file's metadata.
+const COUNTS: &str = "session";
+/// What the file is called in errors.
+const WHAT: &str = "the saved session";
+
+fn kept<const D: usize>(tensors: &mut Tensors, name: String, tensor: &Tensor<D>) {
+    let shape = tensor.dims().to_vec();
+    let data = tensor.clone().cast(DType::F32).into_data().try_to_vec().unwrap_or_default();
+    tensors.insert(name, Values { shape, data });
+}
+
+/// Tensors of a stream under `stream.<block>.…`.
+fn keep(stream: &Stream) -> (Tensors, Vec<BlockCounts>) {
+    let mut tensors = Tensors::new();
+    let mut counts = Vec::new();
+    for (n, (past, memories)) in stream.blocks.iter().enumerate() {
+        let name = |part: &str| format!("stream.{n}.{part}");
+        let all = |tensors: &mut Tensors, part: &str, list: &[Tensor<3>]| {
+            list.iter().enumerate().for_each(|(i, t)| kept(tensors, name(&format!("{part}.{i}")), t));
+        };
+        if let Some(tail) = &past.tail {
+            kept(&mut tensors, name("tail"), tail);
+        }
+        if let Some((keys, values)) = &past.seen {
+            kept(&mut tensors, name("keys"), keys);
+            kept(&mut tensors, name("values"), values);
+        }
+        if let Some(memory) = &past.linear {
+            kept(&mut tensors, name("linear"), memory);
+        }
+        if let Some(state) = &past.titans {
+            all(&mut tensors, "titans.weights", &state.weights);
+            all(&mut tensors, "titans.snapshot", &state.snapshot);
+            all(&mut tensors, "titans.momentum", state.momentum.as_deref().unwrap_or_default());
+        }
+        if let Some(state) = &past.hope {
+            all(&mut tensors, "hope.live", &state.live.concat());
+            all(&mut tensors, "hope.snapshot", &state.snapshot.concat());
+        }
+        for (i, memory) in memories.iter().enumerate() {
+            if let Some(memory) = memory {
+                kept(&mut tensors, name(&format!("bank.{i}.weights")), &memory.weights);
+                if let Some(gathered) = &memory.gathered {
+                    kept(&mut tensors, name(&format!("bank.{i}.gathered")), gathered);
+                }
+            }
+        }
+        let filled = past.titans.as_ref().map(|s| s.filled).or(past.hope.as_ref().map(|s| s.filled)).unwrap_or(0);
+        let banks = memories.iter().map(|m| m.as_ref().map(|m| m.filled)).collect();
+        counts.push(BlockCounts { position: past.position, filled, banks });
+    }
+    (tensors, counts)
+}
+
+/// Finds the tensors of one block again.
+struct Found<'a> {
+    tensors: &'a Tensors,
+    block: usize,
+    device: &'a Device,
+}
+
+impl Found<'_> {
+    fn get<const D: usize>(&self, part: &str) -> Option<Tensor<D>> {
+        let values = self.tensors.get(&format!("stream.{}.{part}", self.block)).filter(|v| v.shape.len() == D)?;
+        Some(Tensor::from_data(TensorData::new(values.data.clone(), values.shape.clone()), self.device))
+    }
+
+    fn all(&self, part: &str) -> Vec<Tensor<3>> {
+        (0..).map_while(|n| self.get(&format!("{part}.{n}"))).collect()
+    }
+
+    /// Tensors of boxes, which have one matrix or two each.
+    fn boxes(&self, part: &str) -> Vec<Vec<Tensor<3>>> {
+        let all = self.all(part);
+        all.chunks((all.len() / hope::BOXES).max(1)).map(<[_]>::to_vec).collect()
+    }
+
+    fn block(&self, counts: &BlockCounts) -> (Past, Vec<Option<fast::State<Tensor<3>>>>) {
+        let (weights, live) = (self.all("titans.weights"), self.boxes("hope.live"));
+        let momentum = self.all("titans.momentum");
+        let past = Past {
+            position: counts.position,
+            tail: self.get("tail"),
+            seen: self.get("keys").zip(self.get("values")),
+            linear: self.get("linear"),
+            titans: (!weights.is_empty()).then(|| titans::State {
+                weights,
+                momentum: (!momentum.is_empty()).then_some(momentum),
+                snapshot: self.all("titans.snapshot"),
+                filled: counts.filled,
+            }),
+            hope: (!live.is_empty()).then(|| hope::State { live, snapshot: self.boxes("hope.snapshot"), filled: counts.filled }),
+        };
+        let bank = |(n, filled): (usize, &Option<usize>)| {
+            let weights = self.get(&format!("bank.{n}.weights"))?;
+            Some(fast::State { weights, gathered: self.get(&format!("bank.{n}.gathered")), filled: (*filled)? })
+        };
+        (past, counts.banks.iter().enumerate().map(bank).collect())
+    }
+}
+
+impl Session {
+    /// The session as a safetensors file of single precision.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
+        let (mut tensors, blocks) = keep(&self.stream);
+        let mut counts = Counts { tokens: self.tokens.clone(), blocks, levels: Vec::new() };
+        for (n, level) in self.levels.iter().enumerate() {
+            let under = |part: &str, name: &String| format!("level.{n}.{part}.{name}");
+            tensors.extend(level.weights().iter().map(|(name, v)| (under("weights", name), v.clone())));
+            tensors.extend(level.gathered.iter().map(|(name, v)| (under("gathered", name), v.clone())));
+            counts.levels.push(LevelCounts { counted: level.counted, fired: level.fired, last_move: level.last_move });
+        }
+        let bytes: Vec<(&String, Vec<u8>)> =
+            tensors.iter().map(|(name, v)| (name, v.data.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
+        let format = |source| ModelError::Format { what: WHAT.to_owned(), source };
+        let mut views = Vec::with_capacity(bytes.len());
+        for (name, data) in &bytes {
+            views.push((name.as_str(), TensorView::new(Dtype::F32, tensors[*name].shape.clone(), data).map_err(format)?));
+        }
+        let counts = serde_json::to_string(&counts).map_err(ModelError::Config)?;
+        safetensors::serialize(views, Some([(COUNTS.to_owned(), counts)].into())).map_err(format)
+    }
+}
+
+impl Online {
+    /// A session that was saved from the same model goes on.
+    ///
+    /// # Errors
+    /// When the file is malformed or was saved from a session of another model.
+    pub fn restore(&self, bytes: &[u8]) -> Result<Session, ModelError> {
+        let format = |source| ModelError::Format { what: WHAT.to_owned(), source };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(format)?;
+        let counts = metadata.metadata().as_ref().and_then(|all| all.get(COUNTS));
+        let missing = || ModelError::Inconsistent(format!("{WHAT} lacks its counts: it is another kind of file"));
+        let counts: Counts = serde_json::from_str(counts.ok_or_else(missing)?).map_err(ModelError::Config)?;
+        let tensors = crate::tensors::read(WHAT, bytes)?;
+        let mut session = self.begin();
+        let fits = counts.levels.len() == session.levels.len() && counts.tokens.len() <= self.chunk;
+        if !fits || counts.blocks.len() > self.config.blocks.len() {
+            return Err(ModelError::Inconsistent(format!("{WHAT} is of a model with other banks or blocks")));
+        }
+        for (n, (level, counts)) in session.levels.iter_mut().zip(&counts.levels).enumerate() {
+            let part = |part: &str| -> Tensors {
+                let under = format!("level.{n}.{part}.");
+                let own = tensors.iter().filter_map(|(name, v)| Some((name.strip_prefix(&under)?.to_owned(), v.clone())));
+                own.collect()
+            };
+            let weights = part("weights");
+            let expected = level.weights().iter().map(|(name, v)| (name.clone(), v.shape.clone())).collect();
+            crate::tensors::check_layout(WHAT, &weights, &expected)?;
+            level.set_weights(weights);
+            level.gathered = part("gathered");
+            (level.counted, level.fired, level.last_move) = (counts.counted, counts.fired, counts.last_move);
+        }
+        let read = super::level::Level::read(&session.levels);
+        session.model = params::replace(&self.config, session.model, &read, &self.device);
+        let blocks = counts.blocks.iter().enumerate();
+        let inner = self.device.clone();
+        session.stream.blocks =
+            blocks.map(|(block, counts)| Found { tensors: &tensors, block, device: &inner }.block(counts)).collect();
+        session.tokens = counts.tokens;
+        Ok(session)
+    }
+}

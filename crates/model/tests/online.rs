@@ -1,0 +1,238 @@
+//! In-session banks by Eq. 71: what moves, when, by how much, and that it makes no difference how a stream is cut.
+#![allow(clippy::unwrap_used, reason = "a test that panics says what it found")]
+
+use std::sync::Arc;
+
+use burn::{
+    module::{Module, ParamGroup},
+    optim::GradientsParams,
+    tensor::{Device, Tensor},
+};
+use nocturne_model::{
+    Model, ModelConfig,
+    cms::Bank,
+    config::{BankConfig, Wiring},
+    kernels::{
+        head::{Goal, Target, Targets},
+        mlp::Activation,
+    },
+    model::SlowBank,
+    online::{Online, OnlineSettings, Session},
+    params, presets,
+    tensors::Tensors,
+};
+use nocturne_wire::manifest::Period;
+
+const FAST: u32 = 6;
+const MIDDLE: u32 = 12;
+
+fn config(mixer: &str, wiring: Wiring) -> ModelConfig {
+    let mixer = presets::mixer(mixer, 16, 2).unwrap();
+    let mut config = presets::model("test", &mixer, 40, 16, 2, 0);
+    let bank = |name, period| BankConfig::perceptron(name, period, 12, Activation::Silu);
+    let banks = [
+        bank("quick", Period::Tokens(FAST)),
+        bank("day", Period::Tokens(MIDDLE)),
+        bank("slow", Period::Night),
+        bank("frozen", Period::Never),
+    ];
+    for block in &mut config.blocks {
+        block.cms.wiring = wiring;
+        block.cms.banks = banks.to_vec();
+    }
+    config.check().unwrap();
+    config
+}
+
+fn tensors(config: &ModelConfig) -> Tensors {
+    let mut tensors = params::collect(config, &Model::new(config, 5, &Device::flex()));
+    for (n, values) in tensors.values_mut().enumerate() {
+        values.data.iter_mut().enumerate().for_each(|(i, x)| *x += ((i * 7 + n) as f32).sin() * 0.05);
+    }
+    tensors
+}
+
+fn online(config: &ModelConfig, rate: f32) -> Online {
+    Online::new(config, &tensors(config), OnlineSettings { rate, clip: None }, &Device::flex()).unwrap()
+}
+
+fn ids(count: usize) -> Vec<u32> {
+    (0..count).map(|n| (n * n * 7 + n * 3) as u32 % 40).collect()
+}
+
+/// All weights of all in-session banks.
+fn weights(session: &Session) -> Vec<f32> {
+    session.banks().into_iter().flat_map(|(_, bank)| bank.values().flat_map(|v| v.data.clone()).collect::<Vec<_>>()).collect()
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Every mixer in the chain, and both other wirings once.
+fn every() -> Vec<ModelConfig> {
+    let mut all: Vec<ModelConfig> = presets::MIXERS.iter().map(|name| config(name, Wiring::Sequential)).collect();
+    all.extend([config("gated-delta", Wiring::Independent), config("attention", Wiring::Nested)]);
+    all
+}
+
+fn name(config: &ModelConfig) -> String {
+    format!("{} {:?}", config.blocks[0].mixer.name(), config.blocks[0].cms.wiring)
+}
+
+#[test]
+fn a_bank_moves_at_its_boundary_and_at_no_other_token() {
+    for config in every() {
+        let online = online(&config, 0.05);
+        let mut session = online.begin();
+        for (n, token) in ids(40).into_iter().enumerate() {
+            let before: Vec<_> = session.moves();
+            let kept = weights(&session);
+            online.read(&mut session, &[token]);
+            // The gradient of a token is known with its successor.
+            let boundary = n > 0 && n.is_multiple_of(FAST as usize);
+            assert_eq!(weights(&session) != kept, boundary, "{}, token {n}", name(&config));
+            for ((bank, fired, _), (_, earlier, _)) in session.moves().into_iter().zip(before) {
+                let period = if bank.ends_with("quick") { FAST } else { MIDDLE } as usize;
+                assert_eq!(fired > earlier, n > 0 && n.is_multiple_of(period), "{}, {bank}, token {n}", name(&config));
+            }
+        }
+    }
+}
+
+/// The sum of gradients of exactly C tokens, computed by the other way of operations, is what the first move is made of.
+#[test]
+fn the_first_move_is_the_rate_times_the_sum_over_exactly_one_period() {
+    let rate = 0.05;
+    for mixer in ["attention", "gated-delta", "hope", "titans"] {
+        let config = config(mixer, Wiring::Independent);
+        let online = online(&config, rate);
+        let mut session = online.begin();
+        let ids = ids(FAST as usize + 1);
+        let before: Vec<Tensors> = session.banks().into_iter().map(|(_, bank)| bank.clone()).collect();
+        online.read(&mut session, &ids);
+
+        let device = Device::flex().autodiff();
+        let model = params::load(&config, "test", &tensors(&config), &device).unwrap();
+        let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::learning(&config));
+        let hidden = model.hidden_quiet(&Arc::new(ids[..FAST as usize].to_vec()), 1, SlowBank::On, None);
+        let target =
+            |(row, token): (usize, &u32)| Target { row: row as u32, goal: Goal::Token(*token), weight: 1.0, counted: false };
+        let rows = ids[1..].iter().enumerate().map(target).collect();
+        let (loss, _) = model.loss(hidden, Arc::new(Targets { rows, teacher: Vec::new() }), 1.0);
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        for ((bank, after), before) in session.banks().iter().zip(&before) {
+            let block: usize = bank.split('.').nth(1).unwrap().parse().unwrap();
+            let quick = bank.ends_with("quick");
+            let Bank::Perceptron(perceptron) = &model.blocks[block].cms.banks[usize::from(!quick)] else {
+                panic!("a perceptron")
+            };
+            for (part, param) in [("up", &perceptron.up), ("down", &perceptron.down)] {
+                let name = format!("{bank}.{part}");
+                let gradient: Vec<f32> = gradients.get::<2>(param.id).unwrap().into_data().try_to_vec().unwrap();
+                let factor = if quick { rate } else { 0.0 };
+                let expected: Vec<f32> = before[&name].data.iter().zip(&gradient).map(|(w, g)| w - factor * g).collect();
+                assert!(worst(&expected, &after[&name].data) < 1e-5, "{mixer}, {name}");
+                assert!(gradient.iter().any(|g| g.abs() > 1e-5), "{mixer}, {name} has a gradient");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rate_of_zero_leaves_logits_as_they_are_bit_by_bit() {
+    for config in every() {
+        let (still, learning) = (online(&config, 0.0), online(&config, 0.05));
+        let (mut a, mut b) = (still.begin(), learning.begin());
+        let kept = weights(&a);
+        let ids = ids(20);
+        // A device that records operations computes some of them in other steps.
+        let model = params::load(&config, "test", &tensors(&config), &Device::flex().autodiff()).unwrap();
+        let mut differs = false;
+        for (n, token) in ids.iter().enumerate() {
+            let logits = still.read(&mut a, &[*token]);
+            differs |= logits != learning.read(&mut b, &[*token]);
+            // The reference reads chunk by chunk, too: sums of other extents round otherwise.
+            let mut stream = nocturne_model::model::Stream::default();
+            let start = n / FAST as usize * FAST as usize;
+            for from in (0..start).step_by(FAST as usize) {
+                model.follow(&Arc::new(ids[from..from + FAST as usize].to_vec()), &mut stream);
+            }
+            let hidden = model.follow(&Arc::new(ids[start..=n].to_vec()), &mut stream).states;
+            let [_, time, width] = hidden.dims();
+            let last: Tensor<2> = hidden.narrow(1, time - 1, 1).reshape([1, width]);
+            let expected: Vec<f32> = last.matmul(model.head_matrix().transpose()).into_data().try_to_vec().unwrap();
+            assert_eq!(logits, expected, "{}, token {n}", name(&config));
+        }
+        assert_eq!(weights(&a), kept);
+        assert!(differs, "{}: a learning session says something else", name(&config));
+    }
+}
+
+#[test]
+fn a_stream_may_be_cut_anywhere_and_saved_anywhere() {
+    for config in every() {
+        let online = online(&config, 0.05);
+        let ids = ids(41);
+        let mut whole = online.begin();
+        let expected = online.read(&mut whole, &ids);
+        for cuts in [vec![1], vec![6], vec![5, 7, 30], (1..41).collect()] {
+            let mut session = online.begin();
+            let (mut from, mut logits) = (0, Vec::new());
+            for to in cuts.iter().copied().chain([ids.len()]) {
+                logits = online.read(&mut session, &ids[from..to]);
+                session = online.restore(&session.to_bytes().unwrap()).unwrap();
+                from = to;
+            }
+            assert_eq!(logits, expected, "{} cut at {cuts:?}", name(&config));
+            assert_eq!(weights(&session), weights(&whole), "{} cut at {cuts:?}", name(&config));
+        }
+    }
+}
+
+#[test]
+fn every_bank_lives() {
+    for config in every() {
+        let (still, learning) = (online(&config, 0.0), online(&config, 0.05));
+        let (mut a, mut b) = (still.begin(), learning.begin());
+        let ids = ids(60);
+        let before = weights(&b);
+        let (without, with) = (still.read(&mut a, &ids), learning.read(&mut b, &ids));
+        for (bank, fired, moved) in b.moves() {
+            let least = if bank.ends_with("quick") { 9 } else { 4 };
+            assert!(fired >= least && moved > 1e-5, "{}, {bank}: {fired} moves, the last of {moved}", name(&config));
+        }
+        assert!(worst(&weights(&b), &before) > 1e-4);
+        assert!(worst(&without, &with) > 1e-4, "{}: what was learned is heard", name(&config));
+    }
+}
+
+#[test]
+fn a_nested_level_begins_again_where_the_slower_one_is() {
+    let config = config("attention", Wiring::Nested);
+    let online = online(&config, 0.05);
+    let mut session = online.begin();
+    let level = |session: &Session, name: &str| {
+        let banks = session.banks();
+        banks.into_iter().find(|(bank, _)| bank == &format!("blocks.0.cms.{name}")).map(|(_, t)| t.clone()).unwrap()
+    };
+    assert_eq!(level(&session, "quick"), level(&session, "day"), "both begin with the slowest");
+    online.read(&mut session, &ids(FAST as usize + 1));
+    assert_ne!(level(&session, "quick"), level(&session, "day"));
+    online.read(&mut session, &ids(FAST as usize));
+    assert_eq!(level(&session, "quick"), level(&session, "day"), "the slower level moved, and the faster begins there");
+}
+
+#[test]
+fn what_cannot_learn_in_a_session_is_refused() {
+    let plain = presets::model("test", &presets::mixer("attention", 16, 2).unwrap(), 40, 16, 2, 12);
+    let settings = OnlineSettings { rate: 0.05, clip: None };
+    assert!(Online::new(&plain, &tensors(&plain), settings, &Device::flex()).is_err());
+    let online = online(&config("hope", Wiring::Independent), 0.05);
+    let other = self::online(&config("attention", Wiring::Nested), 0.05);
+    let mut session = other.begin();
+    other.read(&mut session, &ids(9));
+    assert!(online.restore(&session.to_bytes().unwrap()).is_err());
+    assert!(online.restore(b"no session").is_err());
+}
