@@ -12,6 +12,9 @@ pub enum ModelError {
     /// `tokenizer.json` cannot be used.
     #[error("the tokenizer cannot be used: {0}")]
     Tokenizer(String),
+    /// A foreign checkpoint cannot be used.
+    #[error(transparent)]
+    Import(#[from] crate::import::ImportError),
     /// A safetensors file cannot be parsed.
     #[error("{what} is not a valid safetensors file")]
     Format {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod decode;
 pub mod error;
 pub mod host;
+pub mod import;
 pub mod kernels;
 pub mod memory;
 pub mod mixers;
@@ -23,7 +24,7 @@ pub mod tensors;
 pub mod tokenizer;
 pub mod train;
 
-pub use chat::ChatTokens;
+pub use chat::{Chat, ChatLayout, ChatTokens};
 pub use config::ModelConfig;
 pub use decode::{Banks, Base, Decoder, Piece, Prefill, SessionState, StepInput, Weights};
 pub use error::ModelError;

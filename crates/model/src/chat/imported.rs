@@ -1,0 +1,146 @@
+//! Conversations with an imported base, written by its own chat template.
+
+use nocturne_wire::record::Role;
+use serde::{Deserialize, Serialize};
+
+use super::Turn;
+use crate::{
+    error::ModelError,
+    import::{ChatTemplate, Files, ImportError, Settings, TemplateSource, config},
+    tokenizer::Tokenizer,
+};
+
+/// What an import keeps of how conversations are written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChatLayout {
+    /// The template.
+    pub written: TemplateSource,
+    /// The tokens with which the model may end an answer.
+    pub ends: Vec<u32>,
+}
+
+impl ChatLayout {
+    /// Reads a checkpoint's. Answers end with what `generation_config.json` says, or `config.json` where it says nothing, and with the tokenizer's `eos_token`.
+    ///
+    /// # Errors
+    /// When there is no template, or nothing that ends an answer.
+    pub fn import(files: &Files, tokenizer: &Tokenizer) -> Result<Self, ModelError> {
+        let (_, written) = Settings::read(files)?.template(files)?;
+        let mut ends = config::ends(files)?;
+        ends.extend(written.tokens.get("eos_token").and_then(|token| tokenizer.id(token)));
+        let mut seen = Vec::new();
+        ends.retain(|id| {
+            (*id as usize) < tokenizer.vocab() && !seen.contains(id) && {
+                seen.push(*id);
+                true
+            }
+        });
+        if ends.is_empty() {
+            let needed = "its `eos_token_id` says what ends an answer, and neither config.json nor tokenizer_config.json does";
+            return Err(ImportError::Absent { file: "generation_config.json".into(), needed }.into());
+        }
+        Ok(Self { written, ends })
+    }
+
+    /// Reads what [`ChatLayout::to_json`] wrote.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn parse(json: &[u8]) -> Result<Self, ModelError> {
+        let parsed = serde_json::from_slice(json);
+        let parsed: Self = parsed.map_err(|source| ImportError::Json { file: "chat.json".into(), source })?;
+        match parsed.ends.is_empty() {
+            true => Err(ModelError::Inconsistent("nothing ends an answer in the base's chat.json".into())),
+            false => Ok(parsed),
+        }
+    }
+
+    /// As it is kept beside a base.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn to_json(&self) -> Result<Vec<u8>, ModelError> {
+        serde_json::to_vec_pretty(self).map_err(ModelError::Config)
+    }
+}
+
+/// A base's template at work.
+#[derive(Debug)]
+pub struct ImportedChat {
+    template: ChatTemplate,
+    layout: ChatLayout,
+    open: Vec<u32>,
+    end: u32,
+}
+
+impl ImportedChat {
+    /// Compiles the template and tries it.
+    pub(super) fn new(layout: ChatLayout, tokenizer: &Tokenizer) -> Result<Self, ModelError> {
+        let template = ChatTemplate::new("the base", layout.written.clone())?;
+        let first = layout.ends.first().copied().unwrap_or_default();
+        let mut chat = Self { template, layout, open: Vec::new(), end: first };
+        let question = [(Role::User, "a")];
+        let asked = chat.conversation(tokenizer, &question, false)?;
+        let opened = chat.conversation(tokenizer, &question, true)?;
+        chat.open = opened.strip_prefix(&asked[..]).unwrap_or_default().to_vec();
+        let answered = chat.conversation(tokenizer, &[question[0], (Role::Assistant, "b")], false)?;
+        let after = common(&asked, &answered);
+        let ended = answered[after..].iter().rev().find(|id| chat.layout.ends.contains(id));
+        chat.end = ended.copied().unwrap_or(first);
+        Ok(chat)
+    }
+
+    /// What it was made from.
+    pub fn layout(&self) -> &ChatLayout {
+        &self.layout
+    }
+
+    pub(super) fn open(&self) -> &[u32] {
+        &self.open
+    }
+
+    pub(super) fn end(&self) -> u32 {
+        self.end
+    }
+
+    pub(super) fn ends(&self) -> &[u32] {
+        &self.layout.ends
+    }
+
+    pub(super) fn conversation(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[(Role, &str)],
+        open: bool,
+    ) -> Result<Vec<u32>, ModelError> {
+        let marked = tokenizer.mark(&self.layout.written.template, messages)?;
+        let texts: Vec<(Role, &str)> = marked.messages.iter().map(|(role, text)| (*role, &**text)).collect();
+        let written = self.template.render(&texts, open)?;
+        tokenizer.read(&written, &marked)
+    }
+
+    /// A message's tokens end where the conversation up to it and the whole one part. A beginning that the template refuses has no border of its own: what it
+    /// would have written counts for the next message.
+    pub(super) fn turns(&self, tokenizer: &Tokenizer, messages: &[(Role, &str)]) -> Result<Vec<Turn>, ModelError> {
+        let whole = self.conversation(tokenizer, messages, false)?;
+        let border = |upto: usize, open: bool, from: usize| {
+            let written = self.conversation(tokenizer, &messages[..upto], open);
+            written.map_or(from, |written| common(&written, &whole).max(from))
+        };
+        let mut turns = Vec::with_capacity(messages.len());
+        let mut from = 0;
+        for (n, (role, _)) in messages.iter().enumerate() {
+            let end = if n + 1 == messages.len() { whole.len() } else { border(n + 1, false, from) };
+            let opened = if *role == Role::Assistant { border(n, true, from).min(end) } else { from };
+            turns.push(Turn { opening: whole[from..opened].to_vec(), said: whole[opened..end].to_vec() });
+            from = end;
+        }
+        Ok(turns)
+    }
+}
+
+/// How many tokens two conversations begin with alike.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
