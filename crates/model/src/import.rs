@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod settings;
 pub mod template;
 
+pub use checkpoint::{Checkpoint, Source};
 pub use config::{Family, Foreign, Rope, RopeScaling};
 pub use error::ImportError;
 pub use settings::Settings;

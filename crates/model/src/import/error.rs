@@ -20,6 +20,15 @@ pub enum ImportError {
         #[source]
         source: serde_json::Error,
     },
+    /// A file cannot be read.
+    #[error("read the checkpoint's {file}")]
+    Read {
+        /// Which file.
+        file: String,
+        /// What reading it said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file contradicts itself or another one.
     #[error("the checkpoint's {file} cannot be used: {why}")]
     Inconsistent {
