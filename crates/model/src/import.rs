@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 pub mod checkpoint;
 pub mod config;
+pub mod convert;
 pub mod error;
 pub mod settings;
 pub mod template;
 
 pub use checkpoint::{Checkpoint, Source};
 pub use config::{Family, Foreign, Rope, RopeScaling};
+pub use convert::{Imported, Layers, SlowBanks, convert};
 pub use error::ImportError;
 pub use settings::Settings;
 pub use template::{ChatTemplate, TemplateSource};

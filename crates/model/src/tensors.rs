@@ -1,4 +1,4 @@
-//! Named tensors in memory and as safetensors files, 16 bit on disk.
+//! Named tensors in memory and as safetensors files.
 
 use std::collections::BTreeMap;
 
@@ -23,17 +23,53 @@ pub type Tensors = BTreeMap<String, Values>;
 /// Marks tensors of the bank that nights change.
 pub const SLOW: &str = ".cms.slow.";
 
+/// How numbers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// `F16`
+    Half,
+    /// `BF16`
+    Brain,
+    /// `F32`
+    Single,
+}
+
+impl Precision {
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::Half => Dtype::F16,
+            Self::Brain => Dtype::BF16,
+            Self::Single => Dtype::F32,
+        }
+    }
+
+    fn bytes(self, data: &[f32]) -> Vec<u8> {
+        match self {
+            Self::Half => data.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+            Self::Brain => data.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
+            Self::Single => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        }
+    }
+}
+
 /// Writes tensors as half-precision safetensors; the same tensors always give the same bytes.
 ///
 /// # Errors
 /// When safetensors refuses the layout.
 pub fn write(what: &str, tensors: &Tensors) -> Result<Vec<u8>, ModelError> {
-    let bytes: Vec<(&String, Vec<u8>)> =
-        tensors.iter().map(|(name, v)| (name, v.data.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect())).collect();
+    write_as(what, tensors, Precision::Half)
+}
+
+/// Writes tensors as safetensors; the same tensors always give the same bytes.
+///
+/// # Errors
+/// When safetensors refuses the layout.
+pub fn write_as(what: &str, tensors: &Tensors, precision: Precision) -> Result<Vec<u8>, ModelError> {
+    let bytes: Vec<(&String, Vec<u8>)> = tensors.iter().map(|(name, v)| (name, precision.bytes(&v.data))).collect();
     let format = |source| ModelError::Format { what: what.to_owned(), source };
     let mut views = Vec::with_capacity(bytes.len());
     for (name, data) in &bytes {
-        views.push((name.as_str(), TensorView::new(Dtype::F16, tensors[*name].shape.clone(), data).map_err(format)?));
+        views.push((name.as_str(), TensorView::new(precision.dtype(), tensors[*name].shape.clone(), data).map_err(format)?));
     }
     safetensors::serialize(views, None).map_err(format)
 }

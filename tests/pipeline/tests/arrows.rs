@@ -79,7 +79,9 @@ fn layer<'a>(workspace: &Metadata, package: &'a Package) -> &'a str {
 
 fn arrows(workspace: &Metadata) -> Vec<Arrow<'_>> {
     let members = workspace.packages.iter().map(|package| (package, layer(workspace, package)));
-    let shipped = |dependency: &&Dependency| dependency.kind != DependencyKind::Development || !IN_TESTS.contains(&dependency.name.as_str());
+    let shipped = |dependency: &&Dependency| {
+        dependency.kind != DependencyKind::Development || !IN_TESTS.contains(&dependency.name.as_str())
+    };
     members
         .flat_map(|(package, layer)| {
             package.dependencies.iter().filter(shipped).map(move |dependency| arrow(package, layer, dependency))

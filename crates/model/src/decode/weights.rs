@@ -11,7 +11,7 @@ use crate::{
     config::{HeadConfig, ModelConfig},
     error::ModelError,
     params,
-    tensors::{self, SLOW, Tensors},
+    tensors::{self, Precision, SLOW, Tensors},
     tokenizer::Tokenizer,
 };
 
@@ -21,6 +21,8 @@ pub struct Base {
     config: ModelConfig,
     tokenizer: Tokenizer,
     tensors: Tensors,
+    /// The slow banks of generation 0, where they are parts of the original.
+    stacked: Option<Tensors>,
     pub(super) blocks: Vec<BlockWeights>,
     slow_layout: BTreeMap<String, Vec<usize>>,
 }
@@ -86,6 +88,11 @@ impl Base {
             return Err(ModelError::Inconsistent(why));
         }
         let (slow_layout, frozen): (BTreeMap<_, _>, _) = params::layout(&config).into_iter().partition(|(n, _)| n.contains(SLOW));
+        let (slow, tensors): (Tensors, Tensors) = tensors.into_iter().partition(|(name, _)| name.contains(SLOW));
+        let stacked = (!slow.is_empty()).then_some(slow);
+        if let Some(slow) = &stacked {
+            tensors::check_layout(MODEL_FILE, slow, &slow_layout)?;
+        }
         tensors::check_layout(MODEL_FILE, &tensors, &frozen)?;
         let blocks = config.blocks.iter().enumerate().map(|(n, block)| {
             let under = Under { tensors: &tensors, name: format!("blocks.{n}") };
@@ -97,7 +104,7 @@ impl Base {
             }
         });
         let blocks = blocks.collect();
-        Ok(Self { config, tokenizer, tensors, blocks, slow_layout })
+        Ok(Self { config, tokenizer, tensors, stacked, blocks, slow_layout })
     }
 
     /// The files of the base that ships in this program, by name.
@@ -135,11 +142,19 @@ impl Base {
         &self.slow_layout
     }
 
-    /// The slow banks of generation 0: a fixed random input projection, a zero output projection.
+    /// The slow banks of generation 0 where they are parts of the original: level stacking.
+    pub fn stacked(&self) -> Option<&Tensors> {
+        self.stacked.as_ref()
+    }
+
+    /// The slow banks of generation 0: what is stacked, or a fixed random input projection and a zero output projection.
     ///
     /// # Errors
     /// When the tensors cannot be written.
     pub fn untrained_banks(&self) -> Result<Vec<u8>, ModelError> {
+        if let Some(stacked) = &self.stacked {
+            return tensors::write_as("the stacked slow bank", stacked, Precision::Single);
+        }
         let model = crate::Model::new(&self.config, SLOW_SEED, &burn::tensor::Device::flex());
         let all = params::collect(&self.config, &model);
         let slow: Tensors = all.into_iter().filter(|(name, _)| name.contains(SLOW)).collect();

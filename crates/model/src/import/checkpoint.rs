@@ -14,7 +14,10 @@ use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
 
 use super::{Files, config::Foreign, error::ImportError};
-use crate::{error::ModelError, tensors::Values};
+use crate::{
+    error::ModelError,
+    tensors::{Precision, Values},
+};
 
 mod layout;
 #[cfg(test)]
@@ -95,6 +98,16 @@ impl<S: Source> Checkpoint<S> {
     /// Names of all tensors.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.places.keys().map(|name| &**name)
+    }
+
+    /// The precision in which all tensors can be kept without loss: theirs, where all have the same.
+    pub fn precision(&self) -> Precision {
+        let all = |dtype| self.places.values().all(|place| place.dtype == dtype);
+        match () {
+            () if all(Dtype::F16) => Precision::Half,
+            () if all(Dtype::BF16) => Precision::Brain,
+            () => Precision::Single,
+        }
     }
 
     /// Whether there is a tensor of this name.

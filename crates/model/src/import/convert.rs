@@ -1,0 +1,282 @@
+//! From a foreign decoder to a model of ours that says the same, and which of its banks nights may change.
+
+use std::{collections::BTreeSet, str::FromStr};
+
+use nocturne_wire::manifest::Period;
+
+use super::{
+    Files,
+    checkpoint::{Checkpoint, Source},
+    config::{Foreign, RopeScaling},
+    error::ImportError,
+};
+use crate::{
+    config::{AttentionConfig, BankConfig, BankShape, BlockConfig, CmsConfig, HeadConfig, MixerConfig, ModelConfig, Wiring},
+    error::ModelError,
+    kernels::{
+        mlp::Activation,
+        rope::{Rope, Stretch},
+    },
+    tensors::{Precision, Tensors, Values},
+};
+
+/// Where an imported model keeps what nights teach it. Its logits are those of the original until the first night, either way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlowBanks {
+    /// Level stacking (Nested Learning, section 7.3): the pre-trained perceptrons of these layers become the slow bank.
+    Stack(Layers),
+    /// A perceptron is added beside those of these layers; its output projection is zero.
+    Add {
+        /// Its hidden width.
+        hidden: usize,
+        /// Where.
+        layers: Layers,
+    },
+}
+
+/// Some of a model's layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layers {
+    /// Every one.
+    All,
+    /// So many of the last ones.
+    Last(usize),
+    /// These, counted from 0.
+    These(BTreeSet<usize>),
+}
+
+/// What is written where [`SlowBanks`] cannot be read.
+const FORMS: &str = "stack=LAYERS or add=HIDDEN[@LAYERS], where LAYERS is `all`, `last:4` or `0,5,10-15`";
+
+impl FromStr for SlowBanks {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not of the form {FORMS}");
+        match text.split_once('=').ok_or_else(wrong)? {
+            ("stack", layers) => Ok(Self::Stack(layers.parse().map_err(|()| wrong())?)),
+            ("add", rest) => {
+                let (hidden, layers) = rest.split_once('@').unwrap_or((rest, "all"));
+                let hidden = hidden.parse().ok().filter(|hidden| *hidden > 0).ok_or_else(wrong)?;
+                Ok(Self::Add { hidden, layers: layers.parse().map_err(|()| wrong())? })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl FromStr for Layers {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        if let Some(count) = text.strip_prefix("last:") {
+            return Ok(Self::Last(count.parse().map_err(drop)?));
+        }
+        let mut layers = BTreeSet::new();
+        for part in text.split(',') {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            let (from, to): (usize, usize) = (from.parse().map_err(drop)?, to.parse().map_err(drop)?);
+            // A model of so many layers is a slip of the keyboard, and its list would fill memory.
+            if from > to || to > 1 << 16 {
+                return Err(());
+            }
+            layers.extend(from..=to);
+        }
+        Ok(Self::These(layers))
+    }
+}
+
+impl Layers {
+    /// The layers of a model of `count`.
+    ///
+    /// # Errors
+    /// When one that is named is not there.
+    fn of(&self, count: usize) -> Result<BTreeSet<usize>, ImportError> {
+        let within = |layers: BTreeSet<usize>| match layers.last() {
+            Some(last) if *last >= count => {
+                let why = format!("it has {count} layers, counted from 0; a slow bank is asked for in layer {last}");
+                Err(ImportError::Inconsistent { file: "config.json".into(), why })
+            }
+            _ => Ok(layers),
+        };
+        match self {
+            Self::All => Ok((0..count).collect()),
+            Self::Last(n) if *n > count => within([*n - 1].into()),
+            Self::Last(n) => Ok((count - n..count).collect()),
+            Self::These(layers) => within(layers.clone()),
+        }
+    }
+}
+
+/// What an import gives.
+#[derive(Debug)]
+pub struct Imported {
+    /// The model.
+    pub config: ModelConfig,
+    /// Its tensors; slow banks that are stacked are among them, as generation 0 has them.
+    pub tensors: Tensors,
+    /// The precision in which they can be kept without loss.
+    pub precision: Precision,
+}
+
+/// Reads a checkpoint as a model of ours.
+///
+/// # Errors
+/// When a file is malformed or asks for what is not supported.
+pub fn convert<S: Source>(name: &str, files: &Files, source: S, slow: &SlowBanks) -> Result<Imported, ModelError> {
+    let foreign = Foreign::read(files)?;
+    if foreign.mlp_bias {
+        let found = "perceptrons with biases (`mlp_bias`)".to_owned();
+        return Err(ImportError::Unsupported { found, supported: "perceptrons without" }.into());
+    }
+    let checkpoint = Checkpoint::open(source)?;
+    checkpoint.check(&foreign)?;
+    let own_head = checkpoint.has(super::checkpoint::HEAD) || !foreign.tied;
+    let config = config(name, &foreign, own_head, slow)?;
+    config.check()?;
+    let tensors = tensors(&foreign, &checkpoint, &config)?;
+    Ok(Imported { precision: checkpoint.precision(), config, tensors })
+}
+
+fn config(name: &str, foreign: &Foreign, own_head: bool, slow: &SlowBanks) -> Result<ModelConfig, ModelError> {
+    let (SlowBanks::Stack(layers) | SlowBanks::Add { layers, .. }) = slow;
+    let nightly = layers.of(foreign.layers)?;
+    let own = |name: &str, period| BankConfig {
+        name: name.into(),
+        period,
+        shape: BankShape::Perceptron { hidden: foreign.mlp_hidden, activation: Activation::Silu, gated: true },
+    };
+    let block = |n: usize| {
+        let banks = match slow {
+            SlowBanks::Stack(_) if nightly.contains(&n) => vec![own("slow", Period::Night)],
+            SlowBanks::Add { hidden, .. } if nightly.contains(&n) => {
+                vec![BankConfig::perceptron("slow", Period::Night, *hidden, Activation::Silu), own("frozen", Period::Never)]
+            }
+            SlowBanks::Stack(_) | SlowBanks::Add { .. } => vec![own("frozen", Period::Never)],
+        };
+        let mixer = MixerConfig::Attention(AttentionConfig {
+            heads: foreign.heads,
+            kv_heads: foreign.kv_heads,
+            head_width: foreign.head_width,
+            rope: Some(rope(foreign)),
+            window: foreign.windows.get(n).copied().flatten(),
+            conv_taps: 0,
+            qk_norm: foreign.qk_norm,
+            qkv_bias: foreign.qkv_bias,
+            out_bias: foreign.out_bias,
+        });
+        BlockConfig { mixer, cms: CmsConfig { wiring: Wiring::Independent, banks } }
+    };
+    Ok(ModelConfig {
+        name: name.into(),
+        vocab: foreign.vocab,
+        width: foreign.width,
+        max_context: foreign.max_context,
+        norm_epsilon: foreign.norm_epsilon as f32,
+        head: if own_head { HeadConfig::Own } else { HeadConfig::Tied },
+        blocks: (0..foreign.layers).map(block).collect(),
+    })
+}
+
+fn rope(foreign: &Foreign) -> Rope {
+    let stretch = match foreign.rope.scaling {
+        RopeScaling::None => None,
+        RopeScaling::Linear { factor } => Some(Stretch::Linear { factor: factor as f32 }),
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position } => Some(Stretch::Llama3 {
+            factor: factor as f32,
+            low_freq_factor: low_freq_factor as f32,
+            high_freq_factor: high_freq_factor as f32,
+            original_context: original_max_position as usize,
+        }),
+    };
+    Rope { theta: foreign.rope.theta as f32, stretch }
+}
+
+fn tensors<S: Source>(foreign: &Foreign, from: &Checkpoint<S>, config: &ModelConfig) -> Result<Tensors, ModelError> {
+    let mut tensors = Tensors::new();
+    tensors.insert("embed".into(), from.tensor("model.embed_tokens.weight")?);
+    tensors.insert("norm".into(), from.tensor("model.norm.weight")?);
+    if config.head == HeadConfig::Own {
+        tensors.insert("head".into(), from.tensor(super::checkpoint::HEAD)?);
+    }
+    for (n, block) in config.blocks.iter().enumerate() {
+        let theirs = |name: &str| from.tensor(&format!("model.layers.{n}.{name}"));
+        let mut put = |name: &str, values: Values| tensors.insert(format!("blocks.{n}.{name}"), values);
+        put("mixer_norm", theirs("input_layernorm.weight")?);
+        put("cms_norm", theirs("post_attention_layernorm.weight")?);
+        let projections = ["q", "k", "v"].map(|part| format!("self_attn.{part}_proj"));
+        let weights: Vec<Values> = projections.iter().map(|name| theirs(&format!("{name}.weight"))).collect::<Result<_, _>>()?;
+        put("mixer.qkv", transposed(&weights));
+        if foreign.qkv_bias {
+            let biases: Vec<Values> = projections.iter().map(|name| theirs(&format!("{name}.bias"))).collect::<Result<_, _>>()?;
+            put("mixer.qkv_bias", joined(&biases));
+        }
+        put("mixer.out", transposed(&[theirs("self_attn.o_proj.weight")?]));
+        if foreign.out_bias {
+            put("mixer.out_bias", theirs("self_attn.o_proj.bias")?);
+        }
+        if foreign.qk_norm {
+            put("mixer.q_norm", theirs("self_attn.q_norm.weight")?);
+            put("mixer.k_norm", theirs("self_attn.k_norm.weight")?);
+        }
+        // What is added comes with the base; the last bank is the checkpoint's own perceptron.
+        let bank = block.cms.banks.last().map_or("frozen", |bank| &bank.name);
+        for part in ["gate", "up", "down"] {
+            put(&format!("cms.{bank}.{part}"), transposed(&[theirs(&format!("mlp.{part}_proj.weight"))?]));
+        }
+    }
+    Ok(tensors)
+}
+
+/// Matrices `[out, in]`, one below the other, as one `[in, Σ out]`.
+fn transposed(parts: &[Values]) -> Values {
+    let inputs = parts[0].shape[1];
+    let outputs: usize = parts.iter().map(|part| part.shape[0]).sum();
+    let mut data = vec![0.0; inputs * outputs];
+    let rows = parts.iter().flat_map(|part| part.data.chunks_exact(inputs)).enumerate();
+    for (o, row) in rows {
+        for (i, x) in row.iter().enumerate() {
+            data[i * outputs + o] = *x;
+        }
+    }
+    Values { shape: vec![inputs, outputs], data }
+}
+
+fn joined(parts: &[Values]) -> Values {
+    let data: Vec<f32> = parts.iter().flat_map(|part| part.data.clone()).collect();
+    Values { shape: vec![data.len()], data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_banks_are_named_by_layers() {
+        let these = |layers: &[usize]| Layers::These(layers.iter().copied().collect());
+        assert_eq!("stack=0,5,10-12".parse(), Ok(SlowBanks::Stack(these(&[0, 5, 10, 11, 12]))));
+        assert_eq!("add=64".parse(), Ok(SlowBanks::Add { hidden: 64, layers: Layers::All }));
+        assert_eq!("add=64@last:2".parse(), Ok(SlowBanks::Add { hidden: 64, layers: Layers::Last(2) }));
+        for wrong in ["", "stack", "stack=", "stack=3-1", "add=0", "add=x@all", "merge=all", "stack=1,,2", "stack=0-99999999"] {
+            assert!(wrong.parse::<SlowBanks>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn layers_that_are_not_there_are_refused() {
+        assert_eq!(Layers::Last(2).of(5).unwrap(), [3, 4].into());
+        assert!(Layers::Last(6).of(5).is_err());
+        assert!(Layers::These([5].into()).of(5).unwrap_err().to_string().contains("5 layers"));
+    }
+
+    #[test]
+    fn matrices_are_turned_and_joined() {
+        let part =
+            |rows: usize, first: f32| Values { shape: vec![rows, 2], data: (0..rows * 2).map(|n| first + n as f32).collect() };
+        let joined = transposed(&[part(2, 0.0), part(1, 10.0)]);
+        assert_eq!(joined, Values { shape: vec![2, 3], data: vec![0.0, 2.0, 10.0, 1.0, 3.0, 11.0] });
+    }
+}
