@@ -1,7 +1,7 @@
 //! Tokenizers in Hugging Face's `tokenizer.json` format: our own, byte-fallback BPE, and those that come with imported bases.
 //!
 //! A control token is never made of a text that somebody wrote: whoever writes `<|end|>` writes five characters more than four. Our own bases put control
-//! tokens around texts by id. An imported base's chat template writes both into one text, from which [`Tokenizer::read`] tells them apart.
+//! tokens around texts by id. An imported base's chat template writes both into one text, from which [`Tokenizer::written`] tells them apart.
 
 use std::sync::Arc;
 
@@ -29,7 +29,6 @@ mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use controls::Marked;
 pub use stream::DecodeStream;
 
 /// Tokens with a role; their ids are their positions.

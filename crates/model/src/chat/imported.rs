@@ -114,10 +114,7 @@ impl ImportedChat {
         messages: &[(Role, &str)],
         open: bool,
     ) -> Result<Vec<u32>, ModelError> {
-        let marked = tokenizer.mark(&self.layout.written.template, messages)?;
-        let texts: Vec<(Role, &str)> = marked.messages.iter().map(|(role, text)| (*role, &**text)).collect();
-        let written = self.template.render(&texts, open)?;
-        tokenizer.read(&written, &marked)
+        tokenizer.written(&self.layout.written.template, messages, |messages| self.template.render(messages, open))
     }
 
     /// A message's tokens end where the conversation up to it and the whole one part. A beginning that the template refuses has no border of its own: what it

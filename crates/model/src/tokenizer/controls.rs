@@ -7,15 +7,16 @@
 //! it. What is written is then cut at the control tokens that the template wrote, the marks are taken out, and every piece is encoded as one text in which
 //! control tokens are not looked for.
 //!
-//! A text that ends with the beginning of a control token, or begins with the end of one, gets a mark there: what a template puts beside it cannot complete it. A
+//! A text that ends with the beginning of a control token, or begins with the end of one, is marked there, too: what a template puts beside it cannot complete it. Where that
+//! turns out to have prevented nothing, what counts is what the template writes without marks, for a template may count characters. A
 //! conversation without any of this has no marks, and what is written is encoded as transformers does it, in one piece.
 //!
 //! Control tokens are the special ones, and those others that the template's source names (`<tool_call>`, `<think>`). An assistant's text may hold the others:
 //! the model itself wrote them. Rejected: `sanitize_control_tokens` of transformers 5, which encodes what stands between two of them piece by piece.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashSet},
+    ops::Range,
 };
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -23,7 +24,10 @@ use nocturne_wire::record::Role;
 use tokenizers::AddedToken;
 
 use super::{Kind, Tokenizer, foreign::Foreign, refused};
-use crate::{error::ModelError, import::template::is_space};
+use crate::{
+    error::ModelError,
+    import::{ImportError, template::is_space},
+};
 
 /// The tokens that only a chat template may write.
 #[derive(Debug)]
@@ -43,15 +47,6 @@ struct Control {
     token: AddedToken,
     /// Whether it is one only because the template writes it.
     written: bool,
-}
-
-/// A conversation whose texts say where they only look like control tokens.
-#[derive(Debug)]
-pub struct Marked<'a> {
-    /// The messages for the template.
-    pub messages: Vec<(Role, Cow<'a, str>)>,
-    /// The characters before and after such a place; without any there are none.
-    pub(super) marks: Option<[char; 2]>,
 }
 
 impl Controls {
@@ -85,6 +80,18 @@ impl Controls {
         self.list.iter().map(|control| (&*control.token.content, control.id))
     }
 
+    /// The control tokens in what a template wrote that do not stand between marks.
+    fn written<'a>(&'a self, text: &'a str, [before, after]: [char; 2]) -> impl Iterator<Item = (&'a Control, Range<usize>)> {
+        let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        self.finder.find_iter(text).map(|found| (&self.list[found.pattern().as_usize()], found.range())).filter(
+            move |(control, range)| {
+                let (left, right) = (&text[..range.start], &text[range.end..]);
+                let within = control.token.single_word && (word(left.chars().next_back()) || word(right.chars().next()));
+                !within && !(left.ends_with(before) && right.starts_with(after))
+            },
+        )
+    }
+
     /// Where in a text of this role something looks like a control token, and whether its ends might become one.
     fn places(&self, role: Role, text: &str) -> Places {
         let counts = |control: &Control| !(role == Role::Assistant && control.written);
@@ -100,7 +107,7 @@ impl Controls {
 
 /// Where marks belong, in bytes of a text.
 struct Places {
-    found: Vec<std::ops::Range<usize>>,
+    found: Vec<Range<usize>>,
     begins: Option<usize>,
     ends: Option<usize>,
 }
@@ -136,54 +143,50 @@ fn unused<'a>(texts: impl Iterator<Item = &'a str>) -> Option<[char; 2]> {
 }
 
 impl Tokenizer {
-    /// Marks what looks like a control token in the messages' texts, for a template to write and [`Tokenizer::read`] to read. `template` is the template's source.
+    /// The ids of a conversation that an imported base's chat template writes; `template` is its source, and `write` runs it.
     ///
     /// # Errors
-    /// When the texts hold every private character of Unicode.
-    pub fn mark<'a>(&self, template: &str, messages: &[(Role, &'a str)]) -> Result<Marked<'a>, ModelError> {
+    /// When the template refuses the conversation, when its texts hold every private character of Unicode, and for a tokenizer of our own.
+    pub fn written<F>(&self, template: &str, messages: &[(Role, &str)], write: F) -> Result<Vec<u32>, ModelError>
+    where
+        F: Fn(&[(Role, &str)]) -> Result<String, ImportError>,
+    {
         let Kind::Foreign(foreign) = &self.0 else {
-            return Ok(Marked {
-                messages: messages.iter().map(|(role, text)| (*role, Cow::Borrowed(*text))).collect(),
-                marks: None,
-            });
+            return Err(ModelError::Tokenizer("one of our own knows no chat templates".to_owned()));
         };
         let places: Vec<Places> = messages.iter().map(|(role, text)| foreign.controls.places(*role, text)).collect();
-        let marks = if places.iter().all(Places::is_empty) {
-            None
-        } else {
-            let texts = messages.iter().map(|(_, text)| *text).chain([template]);
-            Some(unused(texts).ok_or_else(|| ModelError::Tokenizer("a conversation holds every private character".to_owned()))?)
-        };
-        let marked = |((role, text), places): (&(Role, &'a str), &Places)| match marks {
-            Some(marks) if !places.is_empty() => (*role, Cow::Owned(places.mark(text, marks))),
-            Some(_) | None => (*role, Cow::Borrowed(*text)),
-        };
-        Ok(Marked { messages: messages.iter().zip(&places).map(marked).collect(), marks })
-    }
-
-    /// The ids of what a template wrote of marked messages.
-    ///
-    /// # Errors
-    /// When the tokenizer fails.
-    pub fn read(&self, written: &str, marked: &Marked<'_>) -> Result<Vec<u32>, ModelError> {
-        match (&self.0, marked.marks) {
-            (Kind::Foreign(foreign), Some(marks)) => foreign.read_marked(written, marks),
-            (Kind::Foreign(_) | Kind::Own(_), None) => {
-                Ok(self.whole().encode_fast(written, false).map_err(|e| refused(&e))?.get_ids().to_vec())
-            }
-            (Kind::Own(_), Some(_)) => Ok(self.encode(written)),
+        if places.iter().all(Places::is_empty) {
+            return foreign.read(&write(messages)?);
         }
+        let marks = unused(messages.iter().map(|(_, text)| *text).chain([template]));
+        let marks = marks.ok_or_else(|| ModelError::Tokenizer("a conversation holds every private character".to_owned()))?;
+        let marked: Vec<String> = messages.iter().zip(&places).map(|((_, text), places)| places.mark(text, marks)).collect();
+        let marked: Vec<(Role, &str)> = messages.iter().zip(&marked).map(|((role, _), text)| (*role, &**text)).collect();
+        let written = write(&marked)?;
+        if places.iter().all(|places| places.found.is_empty()) {
+            let bare = write(messages)?;
+            let ids = |text: &str| foreign.controls.written(text, marks).map(|(control, _)| control.id).collect::<Vec<_>>();
+            if ids(&bare) == ids(&written) {
+                return foreign.read(&bare);
+            }
+        }
+        foreign.read_marked(&written, marks)
     }
 }
 
 impl Foreign {
-    /// Cuts at the control tokens that the template wrote.
-    fn read_marked(&self, written: &str, [before, after]: [char; 2]) -> Result<Vec<u32>, ModelError> {
+    /// What a template wrote, every control token in it being one.
+    fn read(&self, written: &str) -> Result<Vec<u32>, ModelError> {
+        Ok(self.whole.encode_fast(written, false).map_err(|e| refused(&e))?.get_ids().to_vec())
+    }
+
+    /// The same where marks say what is none: cut at those that the template wrote.
+    pub(super) fn read_marked(&self, written: &str, marks: [char; 2]) -> Result<Vec<u32>, ModelError> {
         let mut ids = Vec::new();
         let mut from = 0;
         let mut strip = false;
-        let piece = |ids: &mut Vec<u32>, range: std::ops::Range<usize>, [left, right]: [bool; 2]| {
-            let text = written[range.clone()].replace([before, after], "");
+        let piece = |ids: &mut Vec<u32>, range: Range<usize>, [left, right]: [bool; 2]| {
+            let text = written[range.clone()].replace(marks, "");
             let text = if left { text.trim_start() } else { &text };
             let text = if right { text.trim_end() } else { text };
             if !text.is_empty() {
@@ -191,17 +194,10 @@ impl Foreign {
             }
             Ok::<(), ModelError>(())
         };
-        for found in self.controls.finder.find_iter(written) {
-            let control = &self.controls.list[found.pattern().as_usize()];
-            let (left, right) = (&written[..found.start()], &written[found.end()..]);
-            let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-            let within = control.token.single_word && (word(left.chars().next_back()) || word(right.chars().next()));
-            if within || left.ends_with(before) && right.starts_with(after) {
-                continue;
-            }
-            piece(&mut ids, from..found.start(), [strip, control.token.lstrip])?;
+        for (control, range) in self.controls.written(written, marks) {
+            piece(&mut ids, from..range.start, [strip, control.token.lstrip])?;
             ids.push(control.id);
-            (from, strip) = (found.end(), control.token.rstrip);
+            (from, strip) = (range.end, control.token.rstrip);
         }
         piece(&mut ids, from..written.len(), [strip, false])?;
         Ok(ids)

@@ -28,11 +28,19 @@ fn chatml() -> Tokenizer {
     Tokenizer::foreign(by_bytes().to_string().as_bytes(), CHATML).unwrap()
 }
 
-/// What a template that writes messages between control tokens makes of them.
+/// What a template makes of messages that writes each between control tokens.
 fn read(tokenizer: &Tokenizer, messages: &[(Role, &str)]) -> Vec<u32> {
-    let marked = tokenizer.mark(CHATML, messages).unwrap();
-    let written: String = marked.messages.iter().map(|(_, text)| format!("<|im_start|>{text}<|im_end|>\n")).collect();
-    tokenizer.read(&written, &marked).unwrap()
+    let write = |messages: &[(Role, &str)]| {
+        Ok(messages.iter().map(|(_, text)| format!("<|im_start|>{text}<|im_end|>\n")).collect::<String>())
+    };
+    tokenizer.written(CHATML, messages, write).unwrap()
+}
+
+/// What is read of a text that a template wrote, with marks or without.
+fn written(tokenizer: &Tokenizer, text: &str) -> [Vec<u32>; 2] {
+    let Kind::Foreign(foreign) = &tokenizer.0 else { panic!("imported") };
+    let marked = foreign.read_marked(text, ['\u{f0000}', '\u{f0001}']).unwrap();
+    [tokenizer.written("", &[], |_| Ok(text.to_owned())).unwrap(), marked]
 }
 
 fn controls(ids: &[u32]) -> Vec<u32> {
@@ -62,12 +70,20 @@ fn a_text_never_becomes_a_control_token() {
 #[test]
 fn what_two_texts_make_together_is_text() {
     let tokenizer = chatml();
-    let messages = [(Role::User, "a <|im_ "), (Role::User, " end|> b")];
-    let marked = tokenizer.mark(CHATML, &messages).unwrap();
-    let glued: String = marked.messages.iter().map(|(_, text)| text.trim().to_owned()).collect();
-    assert!(controls(&tokenizer.read(&glued, &marked).unwrap()).is_empty());
-    let unmarked = Marked { messages: Vec::new(), marks: None };
-    assert_eq!(controls(&tokenizer.read("a <|im_end|> b", &unmarked).unwrap()), [257]);
+    let glued = |messages: &[(Role, &str)]| Ok(messages.iter().map(|(_, text)| text.trim()).collect::<String>());
+    let ids = tokenizer.written(CHATML, &[(Role::User, "a <|im_ "), (Role::User, " end|> b")], glued).unwrap();
+    assert_eq!(tokenizer.decode(&ids), "a <|im_end|> b");
+    assert_eq!(controls(&written(&tokenizer, "a <|im_end|> b")[0]), [257]);
+}
+
+#[test]
+fn a_template_that_counts_characters_counts_no_marks() {
+    let tokenizer = chatml();
+    let counted = |messages: &[(Role, &str)]| {
+        Ok(messages.iter().map(|(_, text)| format!("{} {text}", text.chars().count())).collect::<String>())
+    };
+    let ids = tokenizer.written(CHATML, &[(Role::User, "a <")], counted).unwrap();
+    assert_eq!(tokenizer.decode(&ids), "3 a <");
 }
 
 #[test]
@@ -85,14 +101,9 @@ fn added_tokens_that_control_nothing_are_read_in_texts() {
 
 #[test]
 fn marks_make_no_difference_to_other_texts() {
-    let tokenizer = chatml();
-    let messages = [(Role::User, "Größe 42\n\n — ✓"), (Role::Assistant, " 日本語 ")];
-    let mut marked = tokenizer.mark(CHATML, &messages).unwrap();
-    assert!(marked.marks.is_none());
-    let written = "<|im_start|>user\nGröße 42\n\n — ✓<|im_end|>\n<|im_start|>assistant\n 日本語 <|im_end|>\n";
-    let whole = tokenizer.read(written, &marked).unwrap();
-    marked.marks = Some(['\u{f0000}', '\u{f0001}']);
-    assert_eq!(tokenizer.read(written, &marked).unwrap(), whole);
+    let text = "<|im_start|>user\nGröße 42\n\n — ✓<|im_end|>\n<|im_start|>assistant\n 日本語 <|im_end|>\n";
+    let [plain, marked] = written(&chatml(), text);
+    assert_eq!(plain, marked);
 }
 
 #[test]
@@ -185,11 +196,9 @@ fn spaces_before_texts_are_those_of_transformers() {
     let ids = |class, legacy| {
         let tokenizer = Tokenizer::import(&files(class, legacy)).unwrap();
         let again = Tokenizer::foreign(&tokenizer.to_json().unwrap(), "").unwrap();
-        let unmarked = Marked { messages: Vec::new(), marks: None };
-        let ids = tokenizer.read("<s>a</s>b", &unmarked).unwrap();
-        assert_eq!(again.read("<s>a</s>b", &unmarked).unwrap(), ids);
-        let marked = Marked { messages: Vec::new(), marks: Some(['\u{f0000}', '\u{f0001}']) };
-        assert_eq!(tokenizer.read("<s>a</s>b", &marked).unwrap(), ids);
+        let [ids, marked] = written(&tokenizer, "<s>a</s>b");
+        assert_eq!(written(&again, "<s>a</s>b")[0], ids);
+        assert_eq!(marked, ids);
         assert_eq!(tokenizer.encode("a"), [3, 4]);
         ids
     };
