@@ -1,166 +1,162 @@
-//! Optimizers: Muon for weight matrices, AdamW for the rest, through burn's group interface.
+//! Optimizers: rules over matrices, AdamW for the rest, through burn's group interface.
 //!
-//! burn has a Muon of its own; this one orthogonalizes with the fused products of [`crate::kernels::gemm`], which takes a third of the time here, and
-//! has the decoupled weight decay and the norm control that a chain of nights needs.
+//! Nested Learning reads an optimizer as a memory of gradients, and proposes others from there; each of those is a rule in a file of its own, with what
+//! departs from the paper. `rule` is what they share and the one adapter to burn, `real` the numbers, `inputs` what delta gradient descent needs
+//! beside gradients. Which one trains what is decided by [`OptimizerSettings`].
+//!
+//! That a schedule multiplies a peak rate is the same for all of them. At rate zero a memory takes gradients in and no bit of the weights changes.
+
+mod adam;
+pub mod delta_momentum;
+pub mod dgd;
+pub mod dmgd;
+pub mod inputs;
+pub mod m3;
+pub mod momentum;
+pub mod muon;
+pub mod real;
+pub mod rule;
 
 use burn::{
     grad_clipping::GradientClippingConfig,
-    module::ParamGroup,
-    optim::{
-        AdamWConfig, LearningRate, ModuleOptimizer, Optimizer,
-        momentum::{Momentum, MomentumConfig, MomentumState},
-    },
-    tensor::{Device, Tensor, TensorData},
+    module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
+    optim::ModuleOptimizer,
+    tensor::Tensor,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::gemm::{Factor, Write, product};
+pub use self::{
+    adam::AdamSettings, delta_momentum::DeltaMomentumSettings, dgd::DgdSettings, dmgd::DmgdSettings, inputs::InputMoments,
+    m3::M3Settings, momentum::MomentumSettings, muon::MuonSettings,
+};
+use self::{
+    dgd::Dgd,
+    rule::{Matrices, Rule},
+};
 
-/// Settings of Muon.
+/// Which optimizer, and how it is set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MuonSettings {
-    /// Peak learning rate; the schedule multiplies it.
-    pub rate: f64,
-    /// Momentum, Nesterov style.
-    pub momentum: f32,
-    /// Decoupled weight decay, multiplied by the learning rate.
-    pub weight_decay: f32,
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OptimizerSettings {
+    /// burn's AdamW.
+    Adam(AdamSettings),
+    /// Momentum, orthogonalized.
+    Muon(MuonSettings),
+    /// Momentum as a memory of gradients.
+    Momentum(MomentumSettings),
+    /// Momentum that makes room before it writes.
+    DeltaMomentum(DeltaMomentumSettings),
+    /// Momentum as a perceptron.
+    Dmgd(DmgdSettings),
+    /// Gradient descent that erases along what a layer read.
+    Dgd(DgdSettings),
+    /// Muon at two scales of time.
+    M3(M3Settings),
 }
 
-/// Momentum whose update is orthogonalized by five Newton-Schulz iterations (Jordan et al., Muon, 2024).
-#[derive(Clone)]
-pub struct Muon {
-    settings: MuonSettings,
-    momentum: Momentum,
-}
-
-impl Muon {
-    /// An optimizer with these settings.
-    pub fn new(settings: MuonSettings) -> Self {
-        let momentum = MomentumConfig { momentum: f64::from(settings.momentum), dampening: 0.0, nesterov: true };
-        Self { settings, momentum: Momentum::new(&momentum) }
+impl From<MuonSettings> for OptimizerSettings {
+    fn from(settings: MuonSettings) -> Self {
+        Self::Muon(settings)
     }
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_to_vec().unwrap_or_default()
-}
-
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape.to_vec()), device)
-}
-
-impl Optimizer for Muon {
-    type State<const D: usize> = MomentumState<D>;
-
-    fn step<const D: usize>(
-        &self,
-        scale: LearningRate,
-        parameter: Tensor<D>,
-        gradient: Tensor<D>,
-        state: Option<Self::State<D>>,
-    ) -> (Tensor<D>, Option<Self::State<D>>) {
-        let (shape, device) = (parameter.dims(), parameter.device());
-        let (rows, cols) = (shape[0], shape[D - 1]);
-        let (gradient, momentum) = self.momentum.transform(gradient, state);
-        let update = orthogonalize(values(gradient), rows, cols);
-        let rate = (scale * self.settings.rate) as f32;
-        let stretch = rate * (rows as f32 / cols as f32).max(1.0).sqrt();
-        let keep = 1.0 - rate * self.settings.weight_decay;
-        let mut parameter = values(parameter);
-        for (p, u) in parameter.iter_mut().zip(&update) {
-            *p = *p * keep - stretch * u;
-        }
-        (tensor(parameter, shape, &device), Some(momentum))
-    }
-
-    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
-        state.to_device(device)
-    }
-}
-
-/// Coefficients of the quintic iteration.
-const QUINTIC: (f32, f32, f32) = (3.4445, -4.775, 2.0315);
-const ITERATIONS: usize = 5;
-
-/// The nearest matrix with unit singular values, roughly; `g` is `[rows, cols]`.
-fn orthogonalize(g: Vec<f32>, rows: usize, cols: usize) -> Vec<f32> {
-    let tall = rows > cols;
-    let (short, long) = if tall { (cols, rows) } else { (rows, cols) };
-    let mut x = if tall { transpose(&g, rows, cols) } else { g };
-    let norm = x.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-7);
-    x.iter_mut().for_each(|v| *v /= norm);
-    let (a, b, c) = QUINTIC;
-    let (mut gram, mut square, mut moved) = (vec![0.0; short * short], vec![0.0; short * short], vec![0.0; short * long]);
-    for _ in 0..ITERATIONS {
-        let wide = Factor::new(&x, short, long);
-        product(&mut gram, Write::Set, wide, wide.t());
-        let factor = Factor::new(&gram, short, short);
-        product(&mut square, Write::Set, factor, factor);
-        square.iter_mut().zip(&gram).for_each(|(s, g)| *s = b * g + c * *s);
-        product(&mut moved, Write::Set, Factor::new(&square, short, short), wide);
-        x.iter_mut().zip(&moved).for_each(|(x, m)| *x = a * *x + m);
-    }
-    if tall { transpose(&x, cols, rows) } else { x }
-}
-
-fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    let mut out = vec![0.0; x.len()];
-    for r in 0..rows {
-        for c in 0..cols {
-            out[c * rows + r] = x[r * cols + c];
-        }
-    }
-    out
-}
-
-/// Multiplies the schedule's factor by a peak rate before it reaches an optimizer of burn's.
+/// Which parameters an optimizer trains, before there is a model to make it for.
 #[derive(Debug, Clone)]
-pub struct Peak<O> {
-    rate: f64,
-    inner: O,
+pub struct OptimizerPlan {
+    matrices: OptimizerSettings,
+    group: ParamGroup,
+    others: AdamSettings,
+    /// Norm to which the gradient of each parameter is cut.
+    clip: Option<f32>,
 }
 
-impl<O: Optimizer> Optimizer for Peak<O> {
-    type State<const D: usize> = O::State<D>;
-
-    fn step<const D: usize>(
-        &self,
-        scale: LearningRate,
-        tensor: Tensor<D>,
-        grad: Tensor<D>,
-        state: Option<Self::State<D>>,
-    ) -> (Tensor<D>, Option<Self::State<D>>) {
-        self.inner.step(scale * self.rate, tensor, grad, state)
-    }
-
-    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
-        O::to_device(state, device)
-    }
-}
-
-/// Muon on every matrix but the embedding, AdamW with peak rate `adam_rate` on the rest. The `step` of the result takes the schedule's factor in [0, 1].
-pub fn for_base(muon: MuonSettings, adam_rate: f64) -> ModuleOptimizer {
-    let adam = AdamWConfig::new().with_beta_2(0.98).with_weight_decay(0.0).build();
-    ModuleOptimizer::from(Peak { rate: adam_rate, inner: adam }).with_group(matrices(), Muon::new(muon), None)
+/// An optimizer on every matrix but the embedding, AdamW with peak rate `adam_rate` on the rest. A step takes the schedule's factor in [0, 1].
+pub fn for_base(matrices: impl Into<OptimizerSettings>, adam_rate: f64) -> OptimizerPlan {
+    let others = AdamSettings { rate: adam_rate, ..AdamSettings::default() };
+    OptimizerPlan { matrices: matrices.into(), group: projections(), others, clip: None }
 }
 
 /// Projections and perceptrons of blocks; what gates, convolutions and memories begin with is no map from activations to activations.
-fn matrices() -> ParamGroup {
+fn projections() -> ParamGroup {
     let paths = [r"\.(qkv|out|up|down)$", r"(outlet|Perceptron)\.gate$"];
     ParamGroup::from_any_regexes(paths.to_vec()).unwrap_or_else(|_| unreachable!("both patterns are sound"))
 }
 
-/// `AdamW` on everything, for comparisons; the `step` of the result takes the learning rate itself.
-pub fn for_comparison() -> ModuleOptimizer {
-    let adam = AdamWConfig::new().with_beta_2(0.98).with_weight_decay(0.01).build();
-    ModuleOptimizer::from(adam).with_grad_clipping(GradientClippingConfig::Norm(1.0).init())
+/// `AdamW` on everything, for comparisons; a step takes the learning rate itself.
+pub fn for_comparison() -> OptimizerPlan {
+    let adam = AdamSettings { rate: 1.0, weight_decay: 0.01, ..AdamSettings::default() };
+    OptimizerPlan { matrices: adam.into(), group: ParamGroup::all(), others: adam, clip: Some(1.0) }
 }
 
-/// Muon on the slow banks; nothing else has gradients by night.
-pub fn for_night(muon: MuonSettings) -> ModuleOptimizer {
-    ModuleOptimizer::from(Muon::new(muon))
+/// The optimizer on the slow banks; nothing else has gradients by night.
+pub fn for_night(matrices: impl Into<OptimizerSettings>) -> OptimizerPlan {
+    OptimizerPlan { matrices: matrices.into(), group: ParamGroup::all(), others: AdamSettings::default(), clip: None }
+}
+
+impl OptimizerPlan {
+    /// Whether the optimizer needs the second moments of what layers read.
+    pub fn reads_inputs(&self) -> bool {
+        matches!(self.matrices, OptimizerSettings::Dgd(_))
+    }
+
+    /// The optimizer for a model whose operations fill `inputs`; only [`OptimizerSettings::Dgd`] reads them. Parameters of a model that was restored may have
+    /// other ids, so that it needs an optimizer made anew.
+    pub fn build(&self, model: &impl Module, inputs: &InputMoments) -> ModuleOptimizer {
+        let optimizer = ModuleOptimizer::from(self.others.optimizer());
+        let optimizer = match self.clip {
+            Some(norm) => optimizer.with_grad_clipping(GradientClippingConfig::Norm(norm).init()),
+            None => optimizer,
+        };
+        match self.matrices {
+            // The optimizer of the others already is one.
+            OptimizerSettings::Adam(settings) if settings == self.others => optimizer,
+            OptimizerSettings::Adam(settings) => optimizer.with_group(self.group.clone(), settings.optimizer(), None),
+            OptimizerSettings::Muon(settings) => self.with(optimizer, settings),
+            OptimizerSettings::Momentum(settings) => self.with(optimizer, settings),
+            OptimizerSettings::DeltaMomentum(settings) => self.with(optimizer, settings),
+            OptimizerSettings::Dmgd(settings) => self.with(optimizer, settings),
+            OptimizerSettings::M3(settings) => self.with(optimizer, settings),
+            OptimizerSettings::Dgd(settings) => {
+                let mut found = Ids { group: &self.group, path: Vec::new(), ids: Vec::new() };
+                model.visit(&mut found);
+                found.ids.into_iter().fold(optimizer, |optimizer, id| {
+                    let rule = Dgd { settings, id, inputs: inputs.clone() };
+                    optimizer.with_group(ParamGroup::from_ids(vec![id]), self.adapted(rule), None)
+                })
+            }
+        }
+    }
+
+    fn adapted<R: Rule<f32>>(&self, rule: R) -> Matrices<R> {
+        Matrices { rule, others: self.others.optimizer() }
+    }
+
+    fn with<R: Rule<f32>>(&self, optimizer: ModuleOptimizer, rule: R) -> ModuleOptimizer {
+        optimizer.with_group(self.group.clone(), self.adapted(rule), None)
+    }
+}
+
+/// Finds the parameters of a group.
+struct Ids<'a> {
+    group: &'a ParamGroup,
+    path: Vec<String>,
+    ids: Vec<ParamId>,
+}
+
+impl ModuleVisitor for Ids<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.group.matches(&param.id, Some(&self.path.join("."))) {
+            self.ids.push(param.id);
+        }
+    }
 }
 
 /// Share of the peak rate at a step: linear warm-up, constant, then linear to zero.

@@ -25,6 +25,7 @@ use crate::{
         quiet::Quiet,
     },
     model::{Model, SlowBank},
+    optim::{InputMoments, OptimizerPlan},
     params,
     tensors::Tensors,
 };
@@ -45,7 +46,10 @@ pub struct StepStats {
 pub struct Trainer {
     config: ModelConfig,
     model: Model,
+    plan: OptimizerPlan,
     optimizer: Optim,
+    /// What the optimizer learns about the inputs of layers; see [`InputMoments`].
+    inputs: InputMoments,
     device: Device,
     lanes: Lanes,
 }
@@ -66,13 +70,14 @@ impl std::fmt::Debug for Optim {
 }
 
 impl Trainer {
-    fn of(config: &ModelConfig, model: Model, optimizer: ModuleOptimizer, device: Device) -> Self {
-        let lanes = Lanes::of_this_machine();
-        Self { config: config.clone(), model, optimizer: Optim(optimizer), device, lanes }
+    fn of(config: &ModelConfig, model: Model, plan: OptimizerPlan, device: Device) -> Self {
+        let inputs = InputMoments::default();
+        let optimizer = Optim(plan.build(&model, &inputs));
+        Self { config: config.clone(), model, plan, optimizer, inputs, device, lanes: Lanes::of_this_machine() }
     }
 
     /// Everything but the slow banks is trained: the base's recipe.
-    pub fn base(config: &ModelConfig, seed: u64, optimizer: ModuleOptimizer) -> Self {
+    pub fn base(config: &ModelConfig, seed: u64, optimizer: OptimizerPlan) -> Self {
         let device = Device::flex().autodiff();
         let model = Model::new(config, seed, &device).freeze_group(params::nightly(config));
         Self::of(config, model, optimizer, device)
@@ -82,7 +87,7 @@ impl Trainer {
     ///
     /// # Errors
     /// When a tensor is missing, foreign or of other extents.
-    pub fn base_from(config: &ModelConfig, base: &Tensors, seed: u64, optimizer: ModuleOptimizer) -> Result<Self, ModelError> {
+    pub fn base_from(config: &ModelConfig, base: &Tensors, seed: u64, optimizer: OptimizerPlan) -> Result<Self, ModelError> {
         let device = Device::flex().autodiff();
         let mut tensors = params::collect(config, &Model::new(config, seed, &device));
         tensors.extend(base.clone());
@@ -94,7 +99,7 @@ impl Trainer {
     ///
     /// # Errors
     /// When a tensor is missing, foreign or of other extents.
-    pub fn night(config: &ModelConfig, tensors: &Tensors, optimizer: ModuleOptimizer) -> Result<Self, ModelError> {
+    pub fn night(config: &ModelConfig, tensors: &Tensors, optimizer: OptimizerPlan) -> Result<Self, ModelError> {
         let device = Device::flex().autodiff();
         let model = params::load(config, "the parent generation", tensors, &device)?;
         let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::nightly(config));
@@ -199,7 +204,9 @@ impl Trainer {
         let (model, optimizer) = rest.split_at(length);
         let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(model.to_vec())).map_err(|e| e.to_string())?;
         let model = self.model.load_record(record);
-        let optimizer = self.optimizer.0.from_bytes(Bytes::from_bytes_vec(optimizer.to_vec())).map_err(|e| e.to_string())?;
+        // The parameters have the ids of the record by now, and so has the optimizer's state.
+        let fresh = self.plan.build(&model, &self.inputs);
+        let optimizer = fresh.from_bytes(Bytes::from_bytes_vec(optimizer.to_vec())).map_err(|e| e.to_string())?;
         Ok(Self { model, optimizer: Optim(optimizer), ..self })
     }
 }
@@ -207,7 +214,7 @@ impl Trainer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optim::{self, MuonSettings};
+    use crate::optim::{self, DmgdSettings, M3Settings, MuonSettings, OptimizerSettings};
 
     fn config() -> ModelConfig {
         let block =
@@ -231,10 +238,7 @@ mod tests {
     }
 
     fn trained(lanes: usize) -> Tensors {
-        let config = config();
-        let tensors = params::collect(&config, &Model::new(&config, 3, &Device::flex()));
-        let muon = optim::for_night(MuonSettings { rate: 0.02, momentum: 0.9, weight_decay: 0.0 });
-        let mut trainer = Trainer::night(&config, &tensors, muon).expect("the tensors fit");
+        let mut trainer = night(MuonSettings { rate: 0.02, momentum: 0.9, weight_decay: 0.0 });
         trainer.lanes = Lanes::new(lanes);
         let mut rows: Vec<Row> = (0..30).map(|n| row(n, 20 + n)).collect();
         rows.extend([row(1, 200).keep(2.0).quiet(0.1), row(2, 180).keep(2.0)]);
@@ -250,6 +254,32 @@ mod tests {
         let (one, three) = (trained(1), trained(3));
         for (name, tensor) in &one {
             assert_eq!(tensor.data, three[name].data, "{name}");
+        }
+    }
+
+    fn night(optimizer: impl Into<OptimizerSettings>) -> Trainer {
+        let config = config();
+        let tensors = params::collect(&Hope::new(&config, 3, &Device::flex()));
+        Trainer::night(&config, &tensors, optim::for_night(optimizer)).expect("the tensors fit")
+    }
+
+    #[test]
+    fn a_training_that_was_saved_in_a_slow_chunk_goes_on_as_if_it_was_not() {
+        let m3 = M3Settings { slow_chunk_steps: 4, ..M3Settings::default() };
+        for optimizer in [OptimizerSettings::M3(m3), OptimizerSettings::Dmgd(DmgdSettings::default())] {
+            let rows: Vec<Row> = (0..6).map(|n| row(n, 20 + n)).collect();
+            let (mut whole, mut first) = (night(optimizer), night(optimizer));
+            let steps = |trainer: &mut Trainer, steps| {
+                for _ in 0..steps {
+                    trainer.step(&rows, 0.5, SlowBank::On);
+                }
+            };
+            steps(&mut whole, 9);
+            steps(&mut first, 6);
+            let state = first.state().expect("burn writes it");
+            let mut second = night(optimizer).restore(&state).expect("it was just written");
+            steps(&mut second, 3);
+            assert!(whole.tensors() == second.tensors(), "{optimizer:?}");
         }
     }
 }
