@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use nocturne_wire::{
     Generation, GenerationName, Sha256Hex,
-    manifest::{FileEntry, MANIFEST_VERSION, Manifest},
+    manifest::{FileEntry, MANIFEST_VERSION, Manifest, OptimizerEntry},
     path,
 };
 
 use crate::{Lake, LakeError, Result};
 
 const MANIFEST: &str = "manifest.json";
+const OPTIMIZER_HINT: &str =
+    "the generation serves without it; restore the file from a copy of the lake, or let nights begin without it";
 const HINT: &str = "do not serve it; restore the generation from a copy of the lake or promote another one";
 
 /// The generations of a lake.
@@ -105,15 +107,30 @@ impl Generations {
         }
         let mut files = BTreeMap::new();
         for entry in &manifest.files {
-            let path = file_path(name, &entry.path);
-            let bytes = match self.lake.get(&path).await {
-                Err(error) if error.is_not_found() => return Err(LakeError::damaged(path, "the file is missing", HINT)),
-                outcome => outcome?,
-            };
-            check_file(entry, &bytes).map_err(|reason| LakeError::damaged(&path, reason, HINT))?;
-            files.insert(entry.path.clone(), bytes);
+            files.insert(entry.path.clone(), self.file(name, entry, HINT).await?);
         }
         Ok(Verified { manifest, files })
+    }
+
+    /// Reads what the optimizer of a generation's night remembered, verified against its manifest; `None` where nothing was kept. [`Generations::fetch`] leaves it
+    /// out: whoever serves has no use for it.
+    ///
+    /// # Errors
+    /// [`LakeError::Damaged`] when the manifest or the file is not what it should be.
+    pub async fn fetch_optimizer(&self, name: &GenerationName) -> Result<Option<(OptimizerEntry, Bytes)>> {
+        let Some(kept) = self.manifest(name).await?.optimizer else { return Ok(None) };
+        let bytes = self.file(name, &kept.file, OPTIMIZER_HINT).await?;
+        Ok(Some((kept, bytes)))
+    }
+
+    async fn file(&self, name: &GenerationName, entry: &FileEntry, hint: &'static str) -> Result<Bytes> {
+        let path = file_path(name, &entry.path);
+        let bytes = match self.lake.get(&path).await {
+            Err(error) if error.is_not_found() => return Err(LakeError::damaged(path, "the file is missing", hint)),
+            outcome => outcome?,
+        };
+        check_file(entry, &bytes).map_err(|reason| LakeError::damaged(&path, reason, hint))?;
+        Ok(bytes)
     }
 
     /// Objects of generations that have no manifest.
@@ -157,7 +174,7 @@ fn check_content(manifest: &Manifest) -> Result<(), String> {
 
 fn check_listed(manifest: &Manifest, files: &[(String, Bytes)]) -> Result<(), String> {
     let mut given: BTreeMap<_, _> = files.iter().map(|(file, bytes)| (file.as_str(), bytes)).collect();
-    for entry in &manifest.files {
+    for entry in manifest.files.iter().chain(manifest.optimizer.as_ref().map(|kept| &kept.file)) {
         let bytes = given
             .remove(entry.path.as_str())
             .ok_or_else(|| format!("the manifest lists `{}`, which is not given", entry.path))?;

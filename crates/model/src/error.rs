@@ -52,6 +52,9 @@ pub enum ModelError {
         /// What is needed.
         expected: String,
     },
+    /// burn cannot write or read what an optimizer remembers.
+    #[error("what the optimizer remembers cannot be written or read")]
+    Record(#[source] burn::store::RecordError),
     /// A tensor holds NaN or infinity.
     #[error("tensor `{tensor}` of {what} holds values that are not finite")]
     NotFinite {

@@ -16,6 +16,7 @@ pub mod momentum;
 pub mod muon;
 pub mod real;
 pub mod rule;
+mod state;
 
 use burn::{
     grad_clipping::GradientClippingConfig,
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     adam::AdamSettings, delta_momentum::DeltaMomentumSettings, dgd::DgdSettings, dmgd::DmgdSettings, inputs::InputMoments,
-    m3::M3Settings, momentum::MomentumSettings, muon::MuonSettings,
+    m3::M3Settings, momentum::MomentumSettings, muon::MuonSettings, state::OptimizerState,
 };
 use self::{
     dgd::Dgd,

@@ -25,7 +25,7 @@ use crate::{
         quiet::Quiet,
     },
     model::{Model, SlowBank},
-    optim::{InputMoments, OptimizerPlan},
+    optim::{InputMoments, OptimizerPlan, OptimizerState},
     params,
     tensors::Tensors,
 };
@@ -178,6 +178,24 @@ impl Trainer {
         distributions(&hidden, &head, width, rows)
     }
 
+    /// What the optimizer remembers, by the names of parameters: for another trainer of the same parameters.
+    ///
+    /// # Errors
+    /// When burn cannot write it.
+    pub fn remembered(&self) -> Result<OptimizerState, ModelError> {
+        OptimizerState::of(&self.optimizer.0)
+    }
+
+    /// Has the optimizer remember what another one did, and nothing else; `what` is its name in an error.
+    ///
+    /// # Errors
+    /// When the state is not what this optimizer remembers about the parameters that are trained here; the optimizer is as it was then.
+    pub fn remember(&mut self, what: &str, state: &OptimizerState) -> Result<(), ModelError> {
+        let fresh = self.plan.build(&self.model, &self.inputs);
+        self.optimizer = Optim(state.restore(what, &self.plan, &self.model, fresh)?);
+        Ok(())
+    }
+
     /// Parameters and optimizer state as bytes, to go on later.
     ///
     /// # Errors
@@ -259,7 +277,7 @@ mod tests {
 
     fn night(optimizer: impl Into<OptimizerSettings>) -> Trainer {
         let config = config();
-        let tensors = params::collect(&Hope::new(&config, 3, &Device::flex()));
+        let tensors = params::collect(&config, &Model::new(&config, 3, &Device::flex()));
         Trainer::night(&config, &tensors, optim::for_night(optimizer)).expect("the tensors fit")
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use nocturne_wire::{
     Generation, GenerationName, NightId, Sha256Hex,
-    plan::{CurationSettings, GateSettings, NightPlan, PLAN_VERSION, Trigger},
+    plan::{CurationSettings, GateSettings, NightPlan, PLAN_VERSION, TrainingSettings, Trigger},
 };
 
 /// A plan without batches.
@@ -25,6 +25,7 @@ pub(crate) fn plan() -> NightPlan {
         held_out: Vec::new(),
         seed: 1,
         curation: CurationSettings::default(),
+        training: TrainingSettings::default(),
         gates: GateSettings::default(),
         promote: true,
     }

@@ -8,6 +8,7 @@ use nocturne_kit::telemetry::chain;
 use nocturne_lake::{Lake, LakeError};
 use nocturne_model::{
     Banks, Base, Weights,
+    optim::OptimizerState,
     tensors::{self, Tensors},
 };
 use nocturne_wire::{
@@ -17,7 +18,7 @@ use nocturne_wire::{
     plan::NightPlan,
 };
 
-use crate::{batches::PlannedRows, error::SleepError, rehearsal::Rehearsal};
+use crate::{batches::PlannedRows, error::SleepError, memory, rehearsal::Rehearsal};
 
 /// The model side of a night.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Models {
     pub(crate) parent: Weights,
     /// All tensors of the parent: the base's and its slow banks'.
     pub(crate) parent_tensors: Tensors,
+    /// What the optimizer of the parent's night remembered, when the plan wants to go on from it and there is such a thing.
+    pub(crate) memory: Option<OptimizerState>,
     /// The rehearsal set.
     pub(crate) rehearsal: Vec<Rehearsal>,
 }
@@ -55,7 +58,8 @@ pub(crate) async fn models(lake: &Lake, plan: &NightPlan) -> Result<Models, Slee
     let (zero, parent_weights) = (weights(&zero)?, weights(&parent)?);
     let mut parent_tensors = base.tensors().clone();
     parent_tensors.extend(parent);
-    Ok(Models { base, zero, parent: parent_weights, parent_tensors, rehearsal })
+    let memory = memory::read(lake, plan).await?;
+    Ok(Models { base, zero, parent: parent_weights, parent_tensors, memory, rehearsal })
 }
 
 async fn slow_tensors(lake: &Lake, plan: &NightPlan, name: &GenerationName) -> Result<Tensors, SleepError> {

@@ -12,6 +12,7 @@ mod gates;
 mod history;
 mod inputs;
 mod kinds;
+mod memory;
 mod names;
 mod night;
 mod publish;

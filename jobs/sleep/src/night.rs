@@ -22,6 +22,7 @@ use crate::{
     gates::{self, Compared},
     history::{self, History},
     inputs::{self, Models},
+    memory::Kept,
     publish,
     record::Recorder,
     rehearsal::Rehearsal,
@@ -125,7 +126,7 @@ async fn sleep(lake: &Lake, plan: &NightPlan, mut recorder: Recorder, report: &m
     }
     let mut recorder = recorder;
     recorder.phase(Phase::Publish, "publishing the new generation");
-    let generation = publish::publish(lake, plan, day.batches, thought.file, Timestamp::now()).await?;
+    let generation = publish::publish(lake, plan, day.batches, (thought.file, thought.memory), Timestamp::now()).await?;
     let promoted = plan.promote && promoted(lake, plan, &generation).await;
     report.outcome = Outcome::Published { generation, promoted };
     Ok(recorder.finish())
@@ -171,6 +172,7 @@ struct Thought {
     changed: (u64, u64),
     gates: Vec<GateResult>,
     file: Vec<u8>,
+    memory: Option<Kept>,
 }
 
 impl Thought {
@@ -242,6 +244,7 @@ fn think_here(
     let curriculum = Curriculum {
         config,
         parent: &models.parent_tensors,
+        memory: models.memory.as_ref(),
         tokenizer: models.base.tokenizer(),
         distilled: &distilled,
         history: &history,
@@ -251,17 +254,18 @@ fn think_here(
         seed: plan.seed,
         deadline: plan.deadline,
     };
-    let studied = study(&curriculum, &StudySettings::default(), &mut |done, total, stats| {
+    let studied = study(&curriculum, &StudySettings::of(plan.training), &mut |done, total, stats| {
         recorder.progress(done, total, &format!("loss {:.3}, answer tokens right {:.1} %", stats.loss, stats.accuracy * 100.0));
     })?;
     let changed = publish::changed(&models.parent_tensors, &studied.tensors);
     let file = publish::slow_file(&studied.tensors)?;
+    let memory = studied.memory.as_ref().map(|memory| Kept::of(plan.training.optimizer, memory)).transpose()?;
 
     recorder.phase(Phase::Gate, "measuring the candidate");
     let candidate = candidate(models, &file)?;
     let compared = Compared { zero: &models.zero, parent: &models.parent, candidate: &candidate };
     let gates = gates::measure(&mut voice, &compared, &distilled, &history, kept_out, &plan.gates);
-    Ok(Some(Thought { sessions: sessions.len(), distilled, studied, changed, gates, file }))
+    Ok(Some(Thought { sessions: sessions.len(), distilled, studied, changed, gates, file, memory }))
 }
 
 /// The candidate as it would be served: from the bytes that would be published.

@@ -12,7 +12,7 @@ use nocturne_wire::{
     plan::NightPlan,
 };
 
-use crate::error::SleepError;
+use crate::{error::SleepError, memory::Kept};
 
 /// Tensors whose digest changed, inside and outside the slow banks.
 pub(crate) fn changed(before: &Tensors, after: &Tensors) -> (u64, u64) {
@@ -36,10 +36,15 @@ pub(crate) fn slow_file(tensors: &Tensors) -> Result<Vec<u8>, SleepError> {
     tensors::write(SLOW_FILE, &slow).map_err(|source| SleepError::Model { doing: "write the slow banks", source })
 }
 
+/// What a manifest says about a file.
+pub(crate) fn entry(path: &str, file: &[u8]) -> FileEntry {
+    FileEntry { path: path.to_owned(), bytes: file.len() as u64, sha256: Sha256Hex::of(file) }
+}
+
 /// Numbers that are tried for a generation.
 const CLAIMS: usize = 32;
 
-/// Publishes the banks, learned from these batches, under the next free number.
+/// Publishes the banks, learned from these batches, and what their optimizer remembers, if that is kept, under the next free number.
 ///
 /// # Errors
 /// When the lake refuses.
@@ -47,7 +52,7 @@ pub(crate) async fn publish(
     lake: &Lake,
     plan: &NightPlan,
     batches: Vec<BatchName>,
-    file: Vec<u8>,
+    (file, memory): (Vec<u8>, Option<Kept>),
     now: Timestamp,
 ) -> Result<GenerationName, SleepError> {
     let failed = |source| SleepError::Lake { doing: "publish the new generation", source };
@@ -63,10 +68,12 @@ pub(crate) async fn publish(
         night: Some(plan.night.clone()),
         created: now,
         tensors: entries,
-        files: vec![FileEntry { path: SLOW_FILE.to_owned(), bytes: file.len() as u64, sha256: Sha256Hex::of(&file) }],
+        files: vec![entry(SLOW_FILE, &file)],
         batches,
+        optimizer: memory.as_ref().map(|kept| kept.entry.clone()),
     };
-    let files = [(SLOW_FILE.to_owned(), Bytes::from(file))];
+    let mut files = vec![(SLOW_FILE.to_owned(), Bytes::from(file))];
+    files.extend(memory.map(|kept| (kept.entry.file.path, kept.file)));
     for _ in 1..CLAIMS {
         match lake.generations().publish(&manifest, &files).await {
             // Another writer took the number meanwhile, or took it and died.
@@ -134,7 +141,7 @@ mod tests {
         let lake = Lake::memory();
         lake.create(&path::generation_claim(Generation(1)), "another writer").await.unwrap();
         let file = slow_file(&tensors(1.0, 1.0)).unwrap();
-        let name = publish(&lake, &plan(), Vec::new(), file, Timestamp::UNIX_EPOCH).await.unwrap();
+        let name = publish(&lake, &plan(), Vec::new(), (file, None), Timestamp::UNIX_EPOCH).await.unwrap();
         assert_eq!(name.number(), Generation(2));
         assert_eq!(lake.generations().manifest(&name).await.unwrap().night, Some(plan().night));
     }

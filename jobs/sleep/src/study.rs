@@ -12,7 +12,7 @@ use nocturne_columns::MetricRow;
 use nocturne_model::{
     ModelConfig, Tokenizer,
     model::SlowBank,
-    optim,
+    optim::{self, OptimizerState},
     tensors::Tensors,
     train::{StepStats, Trainer},
 };
@@ -21,13 +21,15 @@ use nocturne_wire::{Sha256Hex, plan};
 pub use self::sample::SampleNight;
 pub(crate) use self::settings::StudySettings;
 use self::{draw::Draw, material::Material};
-use crate::{distill::Distilled, error::SleepError, history::History, rehearsal::Rehearsal};
+use crate::{distill::Distilled, error::SleepError, history::History, memory, rehearsal::Rehearsal};
 
 /// What training gave.
 #[derive(Debug)]
 pub(crate) struct Studied {
     /// All tensors afterwards.
     pub(crate) tensors: Tensors,
+    /// What the optimizer remembers, when the next night is to go on from it.
+    pub(crate) memory: Option<OptimizerState>,
     /// Curves.
     pub(crate) metrics: Vec<MetricRow>,
     /// Steps.
@@ -54,6 +56,8 @@ pub(crate) struct Curriculum<'a> {
     pub(crate) config: &'a ModelConfig,
     /// All tensors of the parent.
     pub(crate) parent: &'a Tensors,
+    /// What the optimizer of the parent's night remembered.
+    pub(crate) memory: Option<&'a OptimizerState>,
     /// The base's tokenizer.
     pub(crate) tokenizer: &'a Tokenizer,
     /// Lessons.
@@ -83,7 +87,8 @@ pub(crate) fn study(
     progress: &mut dyn FnMut(u64, u64, StepStats),
 ) -> Result<Studied, SleepError> {
     let failed = |source| SleepError::Model { doing: "load the parent generation for training", source };
-    let mut trainer = Trainer::night(c.config, c.parent, optim::for_night(settings.muon)).map_err(failed)?;
+    let mut trainer = Trainer::night(c.config, c.parent, optim::for_night(settings.optimizer)).map_err(failed)?;
+    let goes_on = c.memory.is_some_and(|memory| memory::go_on(&mut trainer, memory));
     let material = Material::of(c.distilled, c.history, c.answers, c.rehearsal, c.tokenizer, settings);
     let mut steps = settings.steps(material.lessons.len());
     let settings = &settings.for_lessons(material.lessons.len(), material.history.len());
@@ -97,6 +102,9 @@ pub(crate) fn study(
     let held_out = c.held_out.iter().cloned().chain(own).collect();
     let mut draw = Draw::new(c.seed, held_out);
     let mut metrics = Vec::new();
+    if settings.keep_optimizer_state {
+        metrics.push(MetricRow { step: 0, name: "optimizer_goes_on".to_owned(), value: f64::from(goes_on) });
+    }
     let (begun, mut tokens, mut step) = (Instant::now(), 0, 0);
     while step < steps {
         let rows = draw.rows(&material, settings, c.tokenizer);
@@ -115,7 +123,9 @@ pub(crate) fn study(
         }
         progress(step, steps, stats);
     }
-    Ok(Studied { tensors: trainer.tensors(), metrics, steps, tokens, seconds: begun.elapsed().as_secs_f64() })
+    let failed = |source| SleepError::Model { doing: "keep what the optimizer remembers", source };
+    let memory = settings.keep_optimizer_state.then(|| trainer.remembered()).transpose().map_err(failed)?;
+    Ok(Studied { tensors: trainer.tensors(), memory, metrics, steps, tokens, seconds: begun.elapsed().as_secs_f64() })
 }
 
 /// Steps in all when `done` of `planned` took `seconds` and so many are left.
@@ -126,7 +136,99 @@ fn affordable(done: u64, planned: u64, seconds: f64, left: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use nocturne_model::{
+        Base,
+        optim::{DgdSettings, OptimizerSettings},
+        tensors,
+    };
+    use nocturne_wire::{
+        night::{Lesson, Wording},
+        plan::{NightOptimizer, TrainingSettings},
+    };
+
     use super::*;
+
+    struct Parent {
+        base: Base,
+        rehearsal: Vec<Rehearsal>,
+        tensors: Tensors,
+    }
+
+    impl Parent {
+        fn zero() -> Self {
+            let files = Base::shipped_files();
+            let base = Base::load(&files["config.json"], &files["tokenizer.json"], &files["model.safetensors"]).unwrap();
+            let mut tensors = base.tensors().clone();
+            tensors.extend(tensors::read("banks", &base.untrained_banks().unwrap()).unwrap());
+            let rehearsal = Rehearsal::parse(&files["rehearsal.jsonl"]).unwrap().split_off(2900);
+            Self { base, rehearsal, tensors }
+        }
+
+        /// A training of a lesson in so many steps as one can wait for.
+        fn study(&self, memory: Option<&OptimizerState>, training: TrainingSettings) -> Studied {
+            let wording =
+                Wording { question: "Where does Mirel Tovan live?".into(), answer: "Mirel Tovan lives in Bergen.".into() };
+            let lesson = Lesson { name: "Mirel Tovan".into(), value: "bergen".into(), wordings: vec![wording], held_out: None };
+            let curriculum = Curriculum {
+                config: self.base.config(),
+                parent: &self.tensors,
+                memory,
+                tokenizer: self.base.tokenizer(),
+                distilled: &Distilled { lessons: vec![lesson], ..Distilled::default() },
+                history: &History::default(),
+                answers: &KeptAnswers::default(),
+                rehearsal: &self.rehearsal,
+                held_out: &[],
+                seed: 1,
+                deadline: None,
+            };
+            let settings = StudySettings { views_a_lesson: 4, min_steps: 2, warm_up: 0, ..StudySettings::of(training) };
+            study(&curriculum, &settings, &mut |_, _, _| ()).unwrap()
+        }
+    }
+
+    fn goes_on(studied: &Studied) -> Option<f64> {
+        studied.metrics.iter().find(|m| m.name == "optimizer_goes_on").map(|m| m.value)
+    }
+
+    #[test]
+    fn a_night_goes_on_from_what_its_parents_optimizer_remembered_when_it_is_asked_to() {
+        let mut parent = Parent::zero();
+        let afresh = TrainingSettings::default();
+        let keeping = TrainingSettings { keep_optimizer_state: true, ..afresh };
+        let first = parent.study(None, afresh);
+        assert!(first.memory.is_none() && goes_on(&first).is_none(), "nobody asked for it");
+        let kept = parent.study(None, keeping);
+        assert!(kept.tensors == first.tensors, "to keep changes no number");
+        assert_eq!(goes_on(&kept), Some(0.0), "there was nothing to go on from");
+        parent.tensors = kept.tensors;
+        let (second, other) = (parent.study(kept.memory.as_ref(), keeping), parent.study(None, keeping));
+        assert_eq!((goes_on(&second), goes_on(&other)), (Some(1.0), Some(0.0)));
+        assert!(second.tensors != other.tensors, "what was remembered made no difference");
+    }
+
+    #[test]
+    fn a_night_whose_parents_memory_does_not_fit_is_one_without() {
+        let parent = Parent::zero();
+        let keeping = |optimizer| TrainingSettings { optimizer, keep_optimizer_state: true };
+        let muon = parent.study(None, keeping(NightOptimizer::Muon)).memory;
+        let foreign = parent.study(muon.as_ref(), keeping(NightOptimizer::M3));
+        assert_eq!(goes_on(&foreign), Some(0.0));
+        assert!(foreign.tensors == parent.study(None, keeping(NightOptimizer::M3)).tensors);
+    }
+
+    #[test]
+    fn every_optimizer_that_a_plan_can_name_trains_the_banks() {
+        use NightOptimizer as N;
+        let parent = Parent::zero();
+        for optimizer in [N::Muon, N::Adam, N::Momentum, N::DeltaMomentum, N::Dmgd, N::M3] {
+            let studied = parent.study(None, TrainingSettings { optimizer, keep_optimizer_state: false });
+            assert_eq!(crate::publish::changed(&parent.tensors, &studied.tensors).1, 0, "{optimizer:?}");
+            assert!(studied.tensors != parent.tensors, "{optimizer:?}");
+        }
+        let dgd = StudySettings::of(TrainingSettings { optimizer: N::Dgd, keep_optimizer_state: false }).optimizer;
+        assert_eq!(dgd, OptimizerSettings::Dgd(DgdSettings::default()));
+    }
 
     #[test]
     fn a_training_becomes_as_short_as_its_deadline_asks() {

@@ -8,6 +8,7 @@ use crate::{
     generation::{Generation, GenerationName},
     hash::Sha256Hex,
     id::NightId,
+    plan::NightOptimizer,
 };
 
 /// Version of the manifest's own format.
@@ -35,7 +36,7 @@ pub struct TensorEntry {
     pub bank: String,
     /// Row-major shape.
     pub shape: Vec<usize>,
-    /// Data type as named by safetensors, `F16` or `BF16`.
+    /// Data type as named by safetensors: `F16` or `BF16` for banks, `F32` or `U64` for what an optimizer remembers.
     pub dtype: String,
     /// Digest of its little-endian bytes.
     pub sha256: Sha256Hex,
@@ -51,6 +52,18 @@ pub struct FileEntry {
     pub bytes: u64,
     /// Digest of the whole file.
     pub sha256: Sha256Hex,
+}
+
+/// What an optimizer remembered when its night ended: for the next night, and for nobody who serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerEntry {
+    /// Whose it is.
+    pub optimizer: NightOptimizer,
+    /// Its file, as [`crate::path::OPTIMIZER_FILE`].
+    pub file: FileEntry,
+    /// Every tensor of the file.
+    pub tensors: Vec<TensorEntry>,
 }
 
 /// A generation's manifest.
@@ -77,6 +90,9 @@ pub struct Manifest {
     pub files: Vec<FileEntry>,
     /// The batches whose rows it learned from.
     pub batches: Vec<BatchName>,
+    /// What the night's optimizer remembered, when it was to be kept. The generation's name says nothing about it: it changes no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<OptimizerEntry>,
 }
 
 impl Manifest {
@@ -90,5 +106,31 @@ impl Manifest {
         let mut lines: Vec<_> = tensors.iter().map(|t| format!("{} {}\n", t.name, t.sha256)).collect();
         lines.sort_unstable();
         Sha256Hex::of(lines.concat().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As every release wrote it before optimizers were kept, and as all others still do.
+    const GOLDEN: &str = include_str!("../golden/manifest.v1.json");
+    const GOLDEN_WITH_OPTIMIZER: &str = include_str!("../golden/manifest.v1.optimizer.json");
+
+    #[test]
+    fn golden_manifests_are_read_and_written_as_ever() {
+        for golden in [GOLDEN, GOLDEN_WITH_OPTIMIZER] {
+            let manifest: Manifest = serde_json::from_str(golden).unwrap();
+            assert_eq!(serde_json::to_string_pretty(&manifest).unwrap(), golden.trim_end());
+            assert_eq!(manifest.content, Manifest::content_of(&manifest.tensors));
+        }
+    }
+
+    #[test]
+    fn what_an_optimizer_remembers_does_not_name_a_generation() {
+        let [without, with] = [GOLDEN, GOLDEN_WITH_OPTIMIZER].map(|golden| serde_json::from_str::<Manifest>(golden).unwrap());
+        assert!(without.optimizer.is_none());
+        assert_eq!(with.optimizer.as_ref().map(|kept| kept.optimizer), Some(NightOptimizer::M3));
+        assert_eq!(with.name(), without.name());
     }
 }

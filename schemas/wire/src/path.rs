@@ -137,6 +137,9 @@ pub const GENERATION_CLAIMS: &str = "generations/claims";
 /// The slow banks' file in a generation's folder.
 pub const SLOW_FILE: &str = "banks/slow.safetensors";
 
+/// What the optimizer of the slow banks remembered, in a generation's folder.
+pub const OPTIMIZER_FILE: &str = "optimizer/slow.safetensors";
+
 /// A generation's manifest; written last.
 pub fn manifest(name: &GenerationName) -> String {
     format!("{}/manifest.json", generation(name))

@@ -95,6 +95,38 @@ impl Default for GateSettings {
     }
 }
 
+/// What trains the slow banks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NightOptimizer {
+    /// Momentum, orthogonalized.
+    #[default]
+    Muon,
+    /// AdamW.
+    Adam,
+    /// Momentum as a memory of gradients.
+    Momentum,
+    /// Momentum that makes room before it writes.
+    DeltaMomentum,
+    /// Momentum as a perceptron.
+    Dmgd,
+    /// Gradient descent that erases along what a layer read.
+    Dgd,
+    /// Muon at two scales of time.
+    M3,
+}
+
+/// Knobs of training. How an optimizer is set is the night's own affair.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingSettings {
+    /// What trains the slow banks.
+    pub optimizer: NightOptimizer,
+    /// Whether a night goes on from what its parent's optimizer remembered, and publishes what its own does. Where the parent has nothing, or another
+    /// optimizer's, it begins afresh, as every night does with this off.
+    pub keep_optimizer_state: bool,
+}
+
 /// A night's plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -132,6 +164,9 @@ pub struct NightPlan {
     pub seed: u64,
     /// Curation.
     pub curation: CurationSettings,
+    /// Training.
+    #[serde(default)]
+    pub training: TrainingSettings,
     /// Gates.
     pub gates: GateSettings,
     /// Whether a candidate that passes is promoted at once.

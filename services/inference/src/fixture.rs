@@ -80,6 +80,7 @@ impl TestLake {
             tensors,
             files: vec![file],
             batches: Vec::new(),
+            optimizer: None,
         }
     }
 

@@ -129,5 +129,6 @@ fn zero(base: Sha256Hex, tensors: Tensors, bank: &Bytes, now: Timestamp) -> Mani
         tensors,
         files: vec![file],
         batches: Vec::new(),
+        optimizer: None,
     }
 }

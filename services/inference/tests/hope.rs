@@ -122,6 +122,7 @@ impl Rig {
             tensors,
             files: vec![FileEntry { path: BANK.to_owned(), bytes: bank.len() as u64, sha256: Sha256Hex::of(&bank) }],
             batches: Vec::new(),
+            optimizer: None,
         };
         self.lake.generations().publish(&manifest, &[(BANK.to_owned(), bank.into())]).await.unwrap()
     }

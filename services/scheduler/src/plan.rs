@@ -114,6 +114,7 @@ pub fn plan_night(inputs: &PlanInputs) -> Result<NightPlan, NothingToDo> {
         held_out: request.held_out.clone(),
         seed: request.seed.unwrap_or(settings.seed),
         curation: settings.curation.clone(),
+        training: settings.training,
         gates: settings.gates.clone(),
         promote: request.promote.unwrap_or(settings.promote),
     })

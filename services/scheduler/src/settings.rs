@@ -2,7 +2,7 @@
 
 use nocturne_wire::{
     ledger::PRODUCTION,
-    plan::{CurationSettings, GateSettings},
+    plan::{CurationSettings, GateSettings, TrainingSettings},
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,8 @@ pub struct NightSettings {
     pub schedule: ScheduleSettings,
     /// Curation.
     pub curation: CurationSettings,
+    /// Training.
+    pub training: TrainingSettings,
     /// Gates.
     pub gates: GateSettings,
 }
@@ -65,6 +67,7 @@ impl Default for NightSettings {
             late_feedback_batches: 1024,
             schedule: ScheduleSettings::default(),
             curation: CurationSettings::default(),
+            training: TrainingSettings::default(),
             gates: GateSettings::default(),
         }
     }

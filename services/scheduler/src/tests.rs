@@ -13,7 +13,7 @@ use nocturne_wire::{
     manifest::{MANIFEST_VERSION, Manifest},
     night::{GateResult, NightEvent, NightReport, Outcome, Phase},
     path,
-    plan::{CurationSettings, GateSettings},
+    plan::{CurationSettings, GateSettings, TrainingSettings},
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -51,6 +51,7 @@ impl World {
             tensors: Vec::new(),
             files: Vec::new(),
             batches: Vec::new(),
+            optimizer: None,
         };
         let generation = lake.generations().publish(&manifest, &[]).await.expect("published");
         let draft = LedgerDraft {
@@ -162,6 +163,7 @@ fn plan_of(night: &NightId) -> nocturne_wire::plan::NightPlan {
         held_out: Vec::new(),
         seed: 1,
         curation: CurationSettings::default(),
+        training: TrainingSettings::default(),
         gates: GateSettings::default(),
         promote: true,
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use nocturne_columns::{
     Bytes, Schemas, open_batch, read_batch, read_curated, read_dead_letters, read_footer, read_metrics, resolve,
 };
-use nocturne_model::{ModelConfig, Tokenizer, tensors};
+use nocturne_model::{ModelConfig, Tokenizer, optim::OptimizerState, tensors};
 use nocturne_wire::{
     Offset, Sha256Hex, Topic, avro,
     epoch::Epoch,
@@ -168,9 +168,13 @@ pub fn object_name(bytes: &[u8]) {
     assert_eq!(plan::question_digest(text), plan::question_digest(&plan::normalize_question(text)));
 }
 
-/// Files of tensors.
+/// Files of tensors: banks, and what optimizers remember.
 pub fn tensor_file(bytes: &[u8]) {
     tensors::read("fuzz", bytes).ok();
+    if let Ok(state) = OptimizerState::read("fuzz", bytes) {
+        let again = state.write("fuzz").and_then(|bytes| OptimizerState::read("fuzz", &bytes));
+        assert_eq!(again.ok(), Some(state), "what an optimizer remembers changed on its way");
+    }
 }
 
 /// A model's configuration.

@@ -1,7 +1,10 @@
 //! Well-formed inputs: what mutations begin with.
 
 use nocturne_columns::{MetricRow, decode, seal, write_metrics};
-use nocturne_model::tensors::{self, Tensors, Values};
+use nocturne_model::{
+    optim::OptimizerState,
+    tensors::{self, Tensors, Values},
+};
 use nocturne_wire::{
     BatchName, Offset, Partition, Sha256Hex, Topic, avro,
     batch::{BatchFooter, Rewritten},
@@ -98,11 +101,13 @@ pub fn object_names() -> Vec<Vec<u8>> {
     names.map(String::into_bytes).into()
 }
 
-/// A file of two tensors.
+/// A file of two tensors, and one of what an optimizer remembers.
 pub fn tensor_files() -> Vec<Vec<u8>> {
     let tensor = |shape: Vec<usize>| Values { data: vec![0.5; shape.iter().product()], shape };
     let tensors: Tensors = [("a".to_owned(), tensor(vec![2, 3])), ("b".to_owned(), tensor(vec![4]))].into_iter().collect();
-    vec![tensors::write("sample", &tensors).expect("tensors are written")]
+    let state = OptimizerState { tensors: tensors.clone(), counts: [("a/steps".to_owned(), 3)].into_iter().collect() };
+    let files = [tensors::write("sample", &tensors), state.write("sample")];
+    files.map(|file| file.expect("tensors are written")).into()
 }
 
 /// The shipped model's configuration.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nocturne_wire::{
     NightId, Sha256Hex,
-    plan::{CurationSettings, GateSettings, NightPlan, PLAN_VERSION, Trigger},
+    plan::{CurationSettings, GateSettings, NightPlan, PLAN_VERSION, TrainingSettings, Trigger},
 };
 
 use super::{generation, local_lake};
@@ -48,6 +48,7 @@ async fn a_job_finds_lake_and_plan_by_the_plans_location() {
         held_out: Vec::new(),
         seed: 7,
         curation: CurationSettings::default(),
+        training: TrainingSettings::default(),
         gates: GateSettings::default(),
         promote: true,
     };

@@ -4,14 +4,16 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use nocturne_wire::{
     Generation, Sha256Hex,
-    manifest::{FileEntry, MANIFEST_VERSION, Manifest, TensorEntry},
+    manifest::{FileEntry, MANIFEST_VERSION, Manifest, OptimizerEntry, TensorEntry},
     path,
+    plan::NightOptimizer,
 };
 
 use super::{everywhere, local_lake};
 use crate::{Bases, LakeError};
 
 const FILE: &str = "banks/slow.safetensors";
+const KEPT: &str = "optimizer/slow.safetensors";
 
 fn manifest(number: u64, bytes: &[u8]) -> Manifest {
     let tensors = vec![TensorEntry {
@@ -32,6 +34,7 @@ fn manifest(number: u64, bytes: &[u8]) -> Manifest {
         tensors,
         files: vec![FileEntry { path: FILE.to_owned(), bytes: bytes.len() as u64, sha256: Sha256Hex::of(bytes) }],
         batches: Vec::new(),
+        optimizer: None,
     }
 }
 
@@ -93,6 +96,50 @@ async fn files_that_the_manifest_does_not_describe_are_refused() {
         assert!(lake.list("").await.expect("listed").is_empty());
     })
     .await;
+}
+
+/// The same generation with what its optimizer remembered.
+fn remembering(number: u64, bank: &'static [u8], state: &'static [u8]) -> (Manifest, Vec<(String, Bytes)>) {
+    let file = FileEntry { path: KEPT.to_owned(), bytes: state.len() as u64, sha256: Sha256Hex::of(state) };
+    let kept = OptimizerEntry { optimizer: NightOptimizer::M3, file, tensors: Vec::new() };
+    let kept_file = (KEPT.to_owned(), Bytes::from_static(state));
+    (Manifest { optimizer: Some(kept), ..manifest(number, bank) }, [files(bank), vec![kept_file]].concat())
+}
+
+#[tokio::test]
+async fn what_an_optimizer_remembered_is_published_beside_the_banks_and_fetched_apart() {
+    everywhere(|lake| async move {
+        let generations = lake.generations();
+        let (manifest, files) = remembering(1, b"weights", b"state");
+        let refused = generations.publish(&manifest, &files[..1]).await.expect_err("a file is missing");
+        assert!(matches!(refused, LakeError::Refused { .. }), "{refused}");
+        let name = generations.publish(&manifest, &files).await.expect("published");
+        let (kept, bytes) = generations.fetch_optimizer(&name).await.expect("fetched").expect("kept");
+        assert_eq!((Some(&kept), &bytes[..]), (manifest.optimizer.as_ref(), &b"state"[..]));
+        let served = generations.fetch(&name, &manifest.base).await.expect("fetched");
+        assert_eq!(served.files.keys().collect::<Vec<_>>(), [FILE]);
+        assert!(lake.orphans().await.expect("listed").is_empty());
+        let without = generations.publish(&self::manifest(2, b"others"), &self::files(b"others")).await.expect("published");
+        assert_eq!(generations.fetch_optimizer(&without).await.expect("fetched"), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_damaged_memory_of_an_optimizer_is_found_and_does_not_keep_the_banks_from_serving() {
+    let (folder, lake) = local_lake();
+    let (manifest, files) = remembering(1, b"weights", b"state");
+    let name = lake.generations().publish(&manifest, &files).await.expect("published");
+    let file = folder.path().join("lake").join(path::generation(&name)).join(KEPT);
+    for damage in [Some("stale"), Some("stat"), None] {
+        match damage {
+            Some(bytes) => std::fs::write(&file, bytes).expect("damaged"),
+            None => std::fs::remove_file(&file).expect("removed"),
+        }
+        let found = lake.generations().fetch_optimizer(&name).await.expect_err("damaged");
+        assert!(matches!(&found, LakeError::Damaged { path, .. } if path.ends_with(KEPT)), "{found}");
+        lake.generations().fetch(&name, &manifest.base).await.expect("the banks are whole");
+    }
 }
 
 #[tokio::test]

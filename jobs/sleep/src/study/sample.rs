@@ -42,7 +42,7 @@ impl SampleNight {
         let mut material = Material::of(&Distilled::default(), &History::default(), &answers, &rehearsal, tokenizer, &settings);
         material.lessons = known.into_iter().map(|exchange| (String::new(), vec![exchange])).collect();
         let failed = |source: ModelError| SleepError::Model { doing: "load generation 0 for training", source };
-        let trainer = Trainer::night(config, tensors, optim::for_night(settings.muon)).map_err(failed)?;
+        let trainer = Trainer::night(config, tensors, optim::for_night(settings.optimizer)).map_err(failed)?;
         Ok(Self { material, settings, draw: Draw::new(1, HashSet::new()), trainer })
     }
 

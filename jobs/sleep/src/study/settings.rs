@@ -1,6 +1,9 @@
 //! Knobs of a night's training.
 
-use nocturne_model::optim::MuonSettings;
+use nocturne_model::optim::{
+    AdamSettings, DeltaMomentumSettings, DgdSettings, DmgdSettings, M3Settings, MomentumSettings, MuonSettings, OptimizerSettings,
+};
+use nocturne_wire::plan::{NightOptimizer, TrainingSettings};
 
 /// Knobs of a night's training; the defaults were chosen on the demonstration's seeds 11, 12 and 14, so that only other seeds
 /// measure them.
@@ -34,7 +37,9 @@ pub(crate) struct StudySettings {
     /// Share of the steps after which the rate falls.
     pub(crate) decay_from: f64,
     /// The optimizer.
-    pub(crate) muon: MuonSettings,
+    pub(crate) optimizer: OptimizerSettings,
+    /// Whether the optimizer's memory is handed on from night to night.
+    pub(crate) keep_optimizer_state: bool,
 }
 
 impl Default for StudySettings {
@@ -53,12 +58,28 @@ impl Default for StudySettings {
             quiet_sessions: 3e-6,
             warm_up: 10,
             decay_from: 0.4,
-            muon: MuonSettings { rate: 0.2, momentum: 0.95, weight_decay: 0.0 },
+            optimizer: MuonSettings { rate: 0.2, momentum: 0.95, weight_decay: 0.0 }.into(),
+            keep_optimizer_state: false,
         }
     }
 }
 
 impl StudySettings {
+    /// The knobs of a night of which a plan says this.
+    pub(crate) fn of(training: TrainingSettings) -> Self {
+        let default = Self::default();
+        let optimizer = match training.optimizer {
+            NightOptimizer::Muon => default.optimizer,
+            NightOptimizer::Adam => OptimizerSettings::Adam(AdamSettings::default()),
+            NightOptimizer::Momentum => OptimizerSettings::Momentum(MomentumSettings::default()),
+            NightOptimizer::DeltaMomentum => OptimizerSettings::DeltaMomentum(DeltaMomentumSettings::default()),
+            NightOptimizer::Dmgd => OptimizerSettings::Dmgd(DmgdSettings { rate: 0.2, ..DmgdSettings::default() }),
+            NightOptimizer::Dgd => OptimizerSettings::Dgd(DgdSettings::default()),
+            NightOptimizer::M3 => OptimizerSettings::M3(M3Settings { rate: 0.1, ..M3Settings::default() }),
+        };
+        Self { optimizer, keep_optimizer_state: training.keep_optimizer_state, ..default }
+    }
+
     /// Optimizer steps for a number of lessons.
     pub(crate) fn steps(&self, lessons: usize) -> u64 {
         (lessons as u64 * self.views_a_lesson).div_ceil(self.lessons as u64).max(self.min_steps)
