@@ -1,5 +1,7 @@
 //! Errors of the model crate.
 
+use crate::device::DeviceError;
+
 /// What was wrong with a model, a bank or a text.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -63,4 +65,7 @@ pub enum ModelError {
         /// Which tensor.
         tensor: String,
     },
+    /// There is no such device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }

@@ -19,6 +19,7 @@ pub use self::row::{Aim, Lesson, Row, Said};
 use self::{batch::Batch, lanes::Lanes};
 use crate::{
     config::ModelConfig,
+    device,
     error::ModelError,
     kernels::{
         head::{Goal, Tally, Target, Targets, distributions},
@@ -26,6 +27,7 @@ use crate::{
     },
     model::{Model, SlowBank},
     optim::{InputMoments, OptimizerPlan, OptimizerState},
+    ops::Way,
     params,
     tensors::Tensors,
 };
@@ -104,6 +106,21 @@ impl Trainer {
         let model = params::load(config, "the parent generation", tensors, &device)?;
         let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::nightly(config));
         Ok(Self::of(config, model, optimizer, device))
+    }
+
+    /// The same on another device. Only the CPU has lanes: any other device is busy with one batch, and takes them one after the other.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        let device = device.clone().autodiff();
+        let way = Way::of(&device);
+        let lanes = if way == Way::Fused { Lanes::of_this_machine() } else { Lanes::new(0) };
+        Self { model: self.model.fork(&device).by(way), device, lanes, ..self }
+    }
+
+    /// The same whose operations go a way that its device can go.
+    #[must_use]
+    pub fn by(self, way: Way) -> Self {
+        Self { model: self.model.by(way), ..self }
     }
 
     /// The parameters by name.
@@ -209,11 +226,12 @@ impl Trainer {
         Ok(bytes)
     }
 
-    /// Goes on from what [`Trainer::state`] gave.
+    /// Goes on from what [`Trainer::state`] gave, wherever that was.
     ///
     /// # Errors
     /// Says what does not fit.
     pub fn restore(self, state: &[u8]) -> Result<Self, String> {
+        device::check_default()?;
         let (length, rest) = state.split_first_chunk::<8>().ok_or("it is too short")?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|e| e.to_string())?;
         if length > rest.len() {

@@ -1,13 +1,14 @@
 //! Training and decoding are the same model, whichever way its operations go; artifacts that do not fit are refused.
 #![allow(clippy::unwrap_used, reason = "a test that panics says what it found")]
 
+mod common;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::{Device, Tensor};
 use nocturne_model::{
-    Banks, Base, ChatTokens, Decoder, Model, ModelConfig, ModelError, SessionState, Tokenizer, Weights,
-    config::{BankConfig, BankShape, MixerConfig, Wiring},
-    kernels::mlp::Activation,
+    Banks, Base, ChatTokens, Decoder, ModelConfig, ModelError, SessionState, Tokenizer, Weights,
+    config::{MixerConfig, Wiring},
     model::SlowBank,
     ops::Way,
     optim::{self, MuonSettings},
@@ -17,44 +18,9 @@ use nocturne_model::{
 };
 use nocturne_wire::{manifest::Period, record::Role};
 
+use self::common::{config_of, every, tensors_of};
+
 const TEXT: &str = "Mirel Tovan lives in Bergen. What does the Zanlo kettle cost? It costs 37 dollars.";
-
-/// Two blocks of one kind, with banks of every kind.
-fn config_of(name: &str, wiring: Wiring) -> ModelConfig {
-    let mixer = presets::mixer(name, 32, 2).unwrap();
-    let mut config = presets::model("test", &mixer, 320, 32, 2, 0);
-    let memory =
-        |period| BankConfig { name: "fast".into(), period: Period::Tokens(period), shape: BankShape::Memory { width: 16 } };
-    let mut banks = vec![
-        BankConfig::perceptron("session", Period::Tokens(8), 24, Activation::Silu),
-        BankConfig::perceptron("slow", Period::Night, 24, Activation::Silu),
-        BankConfig::perceptron("frozen", Period::Never, 24, Activation::Silu),
-    ];
-    if wiring != Wiring::Nested {
-        banks[2].shape = BankShape::Perceptron { hidden: 40, activation: Activation::Silu, gated: true };
-        banks.push(memory(8));
-    }
-    config.blocks.iter_mut().for_each(|block| {
-        block.cms.wiring = wiring;
-        block.cms.banks.clone_from(&banks);
-    });
-    config.check().unwrap();
-    config
-}
-
-/// Every mixer, and every wiring.
-fn every() -> Vec<ModelConfig> {
-    let mut all: Vec<ModelConfig> = presets::MIXERS.iter().map(|name| config_of(name, Wiring::Independent)).collect();
-    all.extend([config_of("gated-delta", Wiring::Sequential), config_of("attention", Wiring::Nested)]);
-    let mut llama = config_of("attention", Wiring::Independent);
-    for block in &mut llama.blocks {
-        if let MixerConfig::Attention(c) = &mut block.mixer {
-            (c.kv_heads, c.window, c.qk_norm, c.qkv_bias, c.out_bias) = (1, Some(20), true, true, true);
-        }
-    }
-    all.push(llama);
-    all
-}
 
 fn config() -> ModelConfig {
     let mut config = config_of("gated-delta", Wiring::Independent);
@@ -65,15 +31,6 @@ fn config() -> ModelConfig {
 fn tokenizer() -> Tokenizer {
     let texts = [TEXT; 20];
     Tokenizer::train(texts.into_iter(), 320).unwrap()
-}
-
-/// A random model in which nothing is at the zero or the one that it begins with, so that everything is seen.
-fn tensors_of(config: &ModelConfig) -> Tensors {
-    let mut tensors = params::collect(config, &Model::new(config, 5, &Device::flex()));
-    for (n, values) in tensors.values_mut().enumerate() {
-        values.data.iter_mut().enumerate().for_each(|(i, x)| *x += ((i * 7 + n) as f32).sin() * 0.03);
-    }
-    tensors
 }
 
 fn split(tensors: Tensors) -> (Tensors, Tensors) {
@@ -113,10 +70,6 @@ fn trained(config: &ModelConfig, ids: &[u32], way: Way) -> Vec<f32> {
     values(hidden.matmul(model.head_matrix().transpose().unsqueeze()))
 }
 
-fn what(config: &ModelConfig) -> String {
-    format!("{} with {:?} banks", config.blocks[0].mixer.name(), config.blocks[0].cms.wiring)
-}
-
 #[test]
 fn decoding_token_by_token_equals_the_chunked_training_form() {
     for config in every() {
@@ -126,12 +79,12 @@ fn decoding_token_by_token_equals_the_chunked_training_form() {
         let mut decoder = Decoder::new(weights.base());
         let mut state = SessionState::new(weights.base());
         let whole = decoder.prefill_all(&weights, &mut state, &ids);
-        assert!(worst(&whole, &expected) < 1e-4, "{}, prefill: {}", what(&config), worst(&whole, &expected));
+        assert!(worst(&whole, &expected) < 1e-4, "{}, prefill: {}", config.name, worst(&whole, &expected));
         let mut state = SessionState::new(weights.base());
         for (t, id) in ids.iter().enumerate() {
             let step = decoder.prefill(&weights, &mut state, &[*id]).logits;
             let error = worst(&step, &expected[t * config.vocab..(t + 1) * config.vocab]);
-            assert!(error < 1e-4, "{}, token {t}: {error}", what(&config));
+            assert!(error < 1e-4, "{}, token {t}: {error}", config.name);
         }
     }
 }
@@ -141,7 +94,7 @@ fn both_ways_give_the_same_logits() {
     for config in every() {
         let ids = ids(100, 37);
         let error = worst(&trained(&config, &ids, Way::Composed), &trained(&config, &ids, Way::Fused));
-        assert!(error < 1e-4, "{}: {error}", what(&config));
+        assert!(error < 1e-4, "{}: {error}", config.name);
     }
 }
 
@@ -153,8 +106,8 @@ fn no_token_sees_a_later_one() {
         changed[50] = 299;
         let after = trained(&config, &changed, Way::Fused);
         let until = 50 * config.vocab;
-        assert_eq!(before[..until], after[..until], "{}", what(&config));
-        assert_ne!(before[until..], after[until..], "{}", what(&config));
+        assert_eq!(before[..until], after[..until], "{}", config.name);
+        assert_ne!(before[until..], after[until..], "{}", config.name);
     }
 }
 
@@ -171,7 +124,7 @@ fn a_state_split_anywhere_gives_the_same_logits() {
             decoder.prefill(&weights, &mut state, &ids[..cut]);
             let got = decoder.prefill(&weights, &mut state.clone(), &ids[cut..]);
             let error = worst(&got.logits, &expected.logits);
-            assert!(error < 1e-4, "{}, cut at {cut}: {error}", what(&config));
+            assert!(error < 1e-4, "{}, cut at {cut}: {error}", config.name);
             assert_eq!(got.nll.len(), ids.len() - cut);
         }
     }
@@ -238,7 +191,7 @@ fn an_untrained_slow_bank_leaves_the_base_as_it_is() {
         let hidden = model.hidden(&Arc::new(ids.clone()), 1, SlowBank::Off);
         let expected = values(hidden.matmul(model.head_matrix().transpose().unsqueeze()));
         let logits = Decoder::new(&base).prefill(&weights, &mut SessionState::new(&base), &ids).logits;
-        assert!(worst(&logits, &expected[(ids.len() - 1) * config.vocab..]) < 1e-4, "{}", what(&config));
+        assert!(worst(&logits, &expected[(ids.len() - 1) * config.vocab..]) < 1e-4, "{}", config.name);
     }
 }
 
