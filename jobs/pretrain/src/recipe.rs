@@ -1,6 +1,6 @@
 //! The recipe of a base model: everything that decides what is trained, in one file.
 
-use nocturne_model::{ModelConfig, optim::MuonSettings};
+use nocturne_model::{DeviceName, ModelConfig, optim::MuonSettings};
 use nocturne_world::CorpusConfig;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// Where it is trained: `flex`, `tch`, `cuda` and so on. A run may go on elsewhere.
+    #[serde(default)]
+    pub device: DeviceName,
     /// Seed of the corpus and of the initialization.
     pub seed: u64,
     /// Optimizer steps.

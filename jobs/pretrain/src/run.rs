@@ -8,7 +8,8 @@ use std::{
 };
 
 use nocturne_model::{
-    ModelConfig, Tokenizer,
+    ModelConfig, ModelError, Tokenizer,
+    device::Device,
     model::SlowBank,
     optim,
     tensors::{self, SLOW, Tensors},
@@ -149,9 +150,10 @@ struct Run {
 
 impl Run {
     fn start(recipe: &Recipe, files: &Files<'_>, corpus: &Corpus, begin: Begin<'_>) -> Result<Self, PretrainError> {
+        let device = recipe.device.open().map_err(ModelError::from)?;
         let optimizer = || optim::for_base(recipe.muon, recipe.adam_rate);
         let (tokenizer, trainer) = match begin {
-            Begin::Resume => return Self::resume(recipe, files),
+            Begin::Resume => return Self::resume(recipe, files, &device),
             Begin::Fresh => {
                 let texts = corpus.text_for_tokenizer(recipe.tokenizer_conversations);
                 let tokenizer = Tokenizer::train(texts.iter().map(String::as_str), recipe.model.vocab)?;
@@ -166,20 +168,20 @@ impl Run {
         };
         files.write("tokenizer.json", &tokenizer.to_json()?)?;
         let mark = Mark { step: 0, tokens: 0, conversations: 0, recipe: recipe.clone(), curve: Vec::new() };
-        Ok(Self { trainer, tokenizer, mark })
+        Ok(Self { trainer: trainer.on(&device), tokenizer, mark })
     }
 
-    fn resume(recipe: &Recipe, files: &Files<'_>) -> Result<Self, PretrainError> {
+    fn resume(recipe: &Recipe, files: &Files<'_>, device: &Device) -> Result<Self, PretrainError> {
         let checkpoint = files.read(CHECKPOINT)?;
         let (mark, state) = unpack(&checkpoint).ok_or_else(|| files.refused(CHECKPOINT, "it is cut short"))?;
         let mark: Mark = serde_json::from_slice(mark).map_err(|e| files.refused(CHECKPOINT, &e))?;
-        if mark.recipe != *recipe {
+        if (Recipe { device: recipe.device, ..mark.recipe.clone() }) != *recipe {
             return Err(files.refused(CHECKPOINT, "it was written by another recipe"));
         }
         let tokenizer = Tokenizer::from_json(&files.read("tokenizer.json")?)?;
         let optimizer = optim::for_base(recipe.muon, recipe.adam_rate);
-        let trainer =
-            Trainer::base(&recipe.model, recipe.seed, optimizer).restore(state).map_err(|e| files.refused(CHECKPOINT, &e))?;
+        let trainer = Trainer::base(&recipe.model, recipe.seed, optimizer).on(device);
+        let trainer = trainer.restore(state).map_err(|e| files.refused(CHECKPOINT, &e))?;
         Ok(Self { trainer, tokenizer, mark })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use nocturne_model::{ModelConfig, presets};
+use nocturne_model::{DeviceName, ModelConfig, presets};
 use nocturne_pretrain::{Begin, Recipe, train};
 
 const RECIPE: &str = include_str!("../recipes/base.toml");
@@ -59,4 +59,15 @@ fn a_stage_begins_with_the_base_before_it_and_what_does_not_fit_is_refused() {
     assert!(train(&wider, &folder.path().join("third"), Begin::From(&first), &mut |_| ()).is_err());
     let nothing = train(&recipe, &folder.path().join("empty"), Begin::Resume, &mut |_| ()).expect_err("nothing to resume");
     assert!(nothing.to_string().contains("checkpoint.bin"), "{nothing}");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut recipe = tiny();
+    recipe.device = DeviceName::Cuda(999);
+    let refused = train(&recipe, folder.path(), Begin::Fresh, &mut |_| ()).expect_err("no machine has so many");
+    let why = std::error::Error::source(&refused).expect("a reason").to_string();
+    assert!(why.contains("cuda:999"), "{why}");
+    assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
 }

@@ -33,6 +33,9 @@ pub enum SleepError {
         #[source]
         source: nocturne_model::ModelError,
     },
+    /// There is nothing to train on.
+    #[error("cannot train where `[sleep] device` says")]
+    Device(#[source] nocturne_model::DeviceError),
     /// The base lacks a file.
     #[error("the base lacks `{0}`; publish the base again")]
     BaseFile(&'static str),

@@ -19,9 +19,11 @@ mod publish;
 mod record;
 mod rehearsal;
 mod sessions;
+mod settings;
 mod study;
 mod voice;
 
 pub use error::SleepError;
 pub use night::{Ended, run};
+pub use settings::SleepSettings;
 pub use study::SampleNight;

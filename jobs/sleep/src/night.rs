@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use nocturne_columns::{CuratedRow, write_metrics};
 use nocturne_kit::telemetry::chain;
 use nocturne_lake::Lake;
-use nocturne_model::{Banks, SessionState, Weights};
+use nocturne_model::{Banks, SessionState, Weights, device::Device};
 use nocturne_wire::{
     GenerationName,
     night::{GateResult, LESSONS, Lesson, NightReport, Outcome, Phase},
@@ -27,6 +27,7 @@ use crate::{
     record::Recorder,
     rehearsal::Rehearsal,
     sessions::{self, Session},
+    settings::SleepSettings,
     study::{Curriculum, KeptAnswers, Studied, StudySettings, study},
     voice::{Choice, Voice},
 };
@@ -48,14 +49,18 @@ pub enum Ended {
 ///
 /// # Errors
 /// When the plan cannot be read or the report cannot be written; everything else is told in the report.
-pub async fn run(plan_location: &str, store_options: &BTreeMap<String, String>) -> Result<Ended, SleepError> {
+pub async fn run(
+    plan_location: &str,
+    store_options: &BTreeMap<String, String>,
+    settings: SleepSettings,
+) -> Result<Ended, SleepError> {
     let (lake, plan) = Lake::open_plan(plan_location, store_options)
         .await
         .map_err(|source| SleepError::Lake { doing: "read the night's plan", source })?;
     let started = Timestamp::now();
     let (recorder, events) = Recorder::start(lake.clone(), plan.night.clone());
     let mut report = blank(&plan, started);
-    let phases = match sleep(&lake, &plan, recorder, &mut report).await {
+    let phases = match sleep(&lake, &plan, settings, recorder, &mut report).await {
         Ok(phases) => phases,
         Err(error) => {
             tracing::error!(error = chain(&error), night = %plan.night, "the night broke");
@@ -103,13 +108,20 @@ fn blank(plan: &NightPlan, started: Timestamp) -> NightReport {
 
 type Phases = Vec<nocturne_wire::night::PhaseTime>;
 
-async fn sleep(lake: &Lake, plan: &NightPlan, mut recorder: Recorder, report: &mut NightReport) -> Result<Phases, SleepError> {
+async fn sleep(
+    lake: &Lake,
+    plan: &NightPlan,
+    settings: SleepSettings,
+    mut recorder: Recorder,
+    report: &mut NightReport,
+) -> Result<Phases, SleepError> {
+    let device = settings.device.open().map_err(SleepError::Device)?;
     recorder.phase(Phase::Curate, "reading the planned batches");
     let models = inputs::models(lake, plan).await?;
     let history = History::read(lake, plan).await?;
     let day = inputs::rows(lake, plan).await?;
     report.curation = day.counts;
-    let (recorder, thought) = think(models, history, day.rows, plan.clone(), recorder).await?;
+    let (recorder, thought) = think(models, history, day.rows, plan.clone(), device, recorder).await?;
     let Some(thought) = thought? else {
         report.outcome = Outcome::Empty { reason: "no kept session taught anything".into() };
         return Ok(recorder.finish());
@@ -199,6 +211,7 @@ async fn think(
     history: History,
     rows: Vec<CuratedRow>,
     plan: NightPlan,
+    device: Device,
     recorder: Recorder,
 ) -> Result<(Recorder, Result<Option<Thought>, SleepError>), SleepError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -206,7 +219,7 @@ async fn think(
         .name("sleep".into())
         .spawn(move || {
             let mut recorder = recorder;
-            let thought = think_here(&models, history, &rows, &plan, &mut recorder);
+            let thought = think_here(&models, history, &rows, &plan, &device, &mut recorder);
             sender.send((recorder, thought)).ok();
         })
         .map_err(SleepError::Thread)?;
@@ -218,6 +231,7 @@ fn think_here(
     mut history: History,
     rows: &[CuratedRow],
     plan: &NightPlan,
+    device: &Device,
     recorder: &mut Recorder,
 ) -> Result<Option<Thought>, SleepError> {
     recorder.phase(Phase::Distill, "reading the kept sessions");
@@ -243,6 +257,7 @@ fn think_here(
     distilled.held_out_dropped += (models.rehearsal.len() - kept_out.len() - rehearsed.len()) as u64;
     let curriculum = Curriculum {
         config,
+        device,
         parent: &models.parent_tensors,
         memory: models.memory.as_ref(),
         tokenizer: models.base.tokenizer(),

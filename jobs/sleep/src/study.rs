@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use nocturne_columns::MetricRow;
 use nocturne_model::{
     ModelConfig, Tokenizer,
+    device::Device,
     model::SlowBank,
     optim::{self, OptimizerState},
     tensors::Tensors,
@@ -54,6 +55,8 @@ pub(crate) struct KeptAnswers {
 pub(crate) struct Curriculum<'a> {
     /// Shape of the model.
     pub(crate) config: &'a ModelConfig,
+    /// Where the banks are trained.
+    pub(crate) device: &'a Device,
     /// All tensors of the parent.
     pub(crate) parent: &'a Tensors,
     /// What the optimizer of the parent's night remembered.
@@ -87,7 +90,7 @@ pub(crate) fn study(
     progress: &mut dyn FnMut(u64, u64, StepStats),
 ) -> Result<Studied, SleepError> {
     let failed = |source| SleepError::Model { doing: "load the parent generation for training", source };
-    let mut trainer = Trainer::night(c.config, c.parent, optim::for_night(settings.optimizer)).map_err(failed)?;
+    let mut trainer = Trainer::night(c.config, c.parent, optim::for_night(settings.optimizer)).map_err(failed)?.on(c.device);
     let goes_on = c.memory.is_some_and(|memory| memory::go_on(&mut trainer, memory));
     let material = Material::of(c.distilled, c.history, c.answers, c.rehearsal, c.tokenizer, settings);
     let mut steps = settings.steps(material.lessons.len());

@@ -12,6 +12,7 @@ mod train;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use nocturne_model::DeviceName;
 use serde::Serialize;
 
 use crate::{
@@ -71,6 +72,9 @@ pub(crate) struct BenchArgs {
     /// Base that is measured; the shipped one unless given
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
+    /// Where slow banks are trained by `train`: flex, tch, tch:cuda:0, cuda, cuda:1; all but flex need a build that has them
+    #[arg(long, value_name = "NAME", default_value_t)]
+    device: DeviceName,
     #[command(flatten)]
     landing: landing::LandingArgs,
 }
@@ -110,7 +114,7 @@ pub(crate) async fn run(global: &Global, args: BenchArgs) -> anyhow::Result<Outc
     }
     if wants(What::Train) {
         eprintln!("training slow banks");
-        figures.train = Some(tokio::task::spawn_blocking(move || train::measure(&files)).await??);
+        figures.train = Some(tokio::task::spawn_blocking(move || train::measure(&files, args.device)).await??);
     }
     if wants(What::Seal) {
         eprintln!("sealing batches");

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use nocturne_model::{
     ModelConfig, ModelError, Tokenizer,
+    device::Device,
     model::SlowBank,
     optim,
     tensors::Tensors,
@@ -44,6 +45,12 @@ impl SampleNight {
         let failed = |source: ModelError| SleepError::Model { doing: "load generation 0 for training", source };
         let trainer = Trainer::night(config, tensors, optim::for_night(settings.optimizer)).map_err(failed)?;
         Ok(Self { material, settings, draw: Draw::new(1, HashSet::new()), trainer })
+    }
+
+    /// The same on another device.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        Self { trainer: self.trainer.on(device), ..self }
     }
 
     /// Takes the next step.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use bytes::Bytes;
-use nocturne_model::tensors;
+use nocturne_model::{DeviceName, tensors};
 use nocturne_sleep::SampleNight;
 use serde::Serialize;
 
@@ -23,22 +23,23 @@ pub(super) struct Figures {
     tokens_per_second: f64,
     steps: u64,
     tokens_a_step: f64,
+    device: DeviceName,
 }
 
 impl Figures {
     pub(super) fn row(&self) -> [String; 3] {
-        let how = format!("{} steps of {:.0} tokens", self.steps, self.tokens_a_step);
+        let how = format!("{} steps of {:.0} tokens on {}", self.steps, self.tokens_a_step, self.device);
         ["training slow banks".to_owned(), format!("{:.0} tokens/s", self.tokens_per_second), how]
     }
 }
 
-pub(super) fn measure(files: &BTreeMap<String, Bytes>) -> anyhow::Result<Figures> {
+pub(super) fn measure(files: &BTreeMap<String, Bytes>, device: DeviceName) -> anyhow::Result<Figures> {
     let base = bases::load(files)?;
     let rehearsal = files.get("rehearsal.jsonl").context("the base has no rehearsal set")?;
     let mut tensors = base.tensors().clone();
     tensors.extend(tensors::read("the untrained banks", &base.untrained_banks()?)?);
     let night = SampleNight::new(rehearsal, base.config(), &tensors, base.tokenizer());
-    let mut night = night.context("preparing a night's training")?;
+    let mut night = night.context("preparing a night's training")?.on(&device.open()?);
     for _ in 0..WARM_UP {
         night.step(base.tokenizer());
     }
@@ -48,5 +49,5 @@ pub(super) fn measure(files: &BTreeMap<String, Bytes>) -> anyhow::Result<Figures
         steps += 1;
     }
     let seconds = begun.elapsed().as_secs_f64();
-    Ok(Figures { tokens_per_second: tokens as f64 / seconds, steps, tokens_a_step: tokens as f64 / steps as f64 })
+    Ok(Figures { tokens_per_second: tokens as f64 / seconds, steps, tokens_a_step: tokens as f64 / steps as f64, device })
 }

@@ -29,7 +29,7 @@ Examples:
   nocturne up --print-config > nocturne.toml
   nocturne up --config nocturne.toml
 
-The configuration file has the tables [telemetry], [store], [log], [kafka], [spool], [batcher], [inference], [nights] and [control]; every key has a default, unknown keys are errors.
+The configuration file has the tables [telemetry], [store], [log], [kafka], [spool], [batcher], [inference], [nights], [sleep] and [control]; every key has a default, unknown keys are errors.
 Ctrl-C drains: requests in flight are answered and logged. A second Ctrl-C ends at once.";
 
 #[derive(Debug, Args)]

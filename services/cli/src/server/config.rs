@@ -7,6 +7,7 @@ use nocturne_bus::{KafkaSettings, LogSettings, SpoolSettings};
 use nocturne_inference::InferenceSettings;
 use nocturne_kit::{config, telemetry::LogOutput};
 use nocturne_scheduler::NightSettings;
+use nocturne_sleep::SleepSettings;
 use serde::{Deserialize, Serialize};
 
 use super::UpkeepSettings;
@@ -85,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) inference: InferenceSettings,
     /// Nights and their schedule.
     pub(crate) nights: NightSettings,
+    /// The process that a night runs in.
+    pub(crate) sleep: SleepSettings,
     /// Compaction and retention of the lake; of `nocturne up` and `nocturne scheduler`.
     pub(crate) upkeep: UpkeepSettings,
     /// Routes for other commands and processes.

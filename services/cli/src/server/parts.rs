@@ -75,6 +75,8 @@ pub(crate) async fn open_batcher(config: &Config, group: Group, lake: &Lake) -> 
 pub(crate) async fn open_scheduler(config: &Config, lake: &Lake, flush: Flush) -> anyhow::Result<Scheduler> {
     let mut command = JobCommand::this_executable().context("finding this program, which nights run as")?;
     command.environment.extend(config.store.environment()?);
+    let at = command.args.len() - 1;
+    command.args.splice(at..at, ["--device".to_owned(), config.sleep.device.to_string()]);
     let scheduler = Scheduler::open(config.nights.clone(), lake.clone(), Arc::new(SystemClock), command, flush).await;
     scheduler.advise("starting the scheduler", "check --schedule, --time-zone and the [nights] settings; if the error names an object of the lake, restore that from a copy")
 }
