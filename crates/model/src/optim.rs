@@ -86,7 +86,7 @@ fn projections() -> ParamGroup {
 /// `AdamW` on everything, for comparisons; a step takes the learning rate itself.
 pub fn for_comparison() -> OptimizerPlan {
     let adam = AdamSettings { rate: 1.0, weight_decay: 0.01, ..AdamSettings::default() };
-    OptimizerPlan { matrices: adam.into(), group: ParamGroup::all(), others: adam, clip: Some(1.0) }
+    OptimizerPlan { matrices: OptimizerSettings::Adam(adam), group: ParamGroup::all(), others: adam, clip: Some(1.0) }
 }
 
 /// The optimizer on the slow banks; nothing else has gradients by night.

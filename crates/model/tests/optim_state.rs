@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says what it found")]
 
 use nocturne_model::{
-    Base, HopeConfig, ModelError,
-    hope::SlowBank,
+    Base, ModelConfig, ModelError,
+    model::SlowBank,
     optim::{
         self, AdamSettings, DeltaMomentumSettings, DmgdSettings, M3Settings, MomentumSettings, MuonSettings, OptimizerSettings,
         OptimizerState,
@@ -15,7 +15,7 @@ use nocturne_model::{
 const WHAT: &str = "the parent's optimizer";
 
 struct Night {
-    config: HopeConfig,
+    config: ModelConfig,
     tensors: Tensors,
 }
 

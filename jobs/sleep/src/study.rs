@@ -174,6 +174,7 @@ mod tests {
             let lesson = Lesson { name: "Mirel Tovan".into(), value: "bergen".into(), wordings: vec![wording], held_out: None };
             let curriculum = Curriculum {
                 config: self.base.config(),
+                device: &Device::flex(),
                 parent: &self.tensors,
                 memory,
                 tokenizer: self.base.tokenizer(),
