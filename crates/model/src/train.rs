@@ -26,8 +26,8 @@ use crate::{
         quiet::Quiet,
     },
     model::{Model, SlowBank},
-    optim::{InputMoments, OptimizerPlan, OptimizerState},
     ops::Way,
+    optim::{InputMoments, OptimizerPlan, OptimizerState},
     params,
     tensors::Tensors,
 };

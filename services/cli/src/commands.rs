@@ -5,6 +5,7 @@ mod completions;
 pub(crate) mod doctor;
 pub(crate) mod generations;
 pub(crate) mod history;
+mod import;
 pub(crate) mod lake;
 pub(crate) mod model;
 pub(crate) mod nights;

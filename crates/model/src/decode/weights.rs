@@ -7,7 +7,7 @@ use super::{
     mixers::MixerWeights,
 };
 use crate::{
-    chat::ChatTokens,
+    chat::{Chat, ChatLayout, ChatTokens},
     config::{HeadConfig, ModelConfig},
     error::ModelError,
     params,
@@ -20,6 +20,7 @@ use crate::{
 pub struct Base {
     config: ModelConfig,
     tokenizer: Tokenizer,
+    dialog: Chat,
     tensors: Tensors,
     /// The slow banks of generation 0, where they are parts of the original.
     stacked: Option<Tensors>,
@@ -74,6 +75,19 @@ impl Base {
         Self::assemble(config, tokenizer, tensors)
     }
 
+    /// Loads and checks an imported base; `chat_json` is its chat template.
+    ///
+    /// # Errors
+    /// See [`Base::load`], and when the template or the tokenizer cannot be used.
+    pub fn load_imported(config: &[u8], tokenizer: &[u8], chat_json: &[u8], safetensors: &[u8]) -> Result<Self, ModelError> {
+        let config = ModelConfig::parse(config)?;
+        let layout = ChatLayout::parse(chat_json)?;
+        let tokenizer = Tokenizer::foreign(tokenizer, &layout.written.template)?;
+        let dialog = Chat::imported(layout, &tokenizer)?;
+        let tensors = tensors::read(MODEL_FILE, safetensors)?;
+        Ok(Self { dialog, ..Self::assemble(config, tokenizer, tensors)? })
+    }
+
     /// Puts a base together from checked parts.
     ///
     /// # Errors
@@ -104,7 +118,7 @@ impl Base {
             }
         });
         let blocks = blocks.collect();
-        Ok(Self { config, tokenizer, tensors, stacked, blocks, slow_layout })
+        Ok(Self { config, tokenizer, dialog: Chat::default(), tensors, stacked, blocks, slow_layout })
     }
 
     /// The files of the base that ships in this program, by name.
@@ -125,6 +139,11 @@ impl Base {
     /// The conversation's token layout.
     pub fn chat(&self) -> ChatTokens {
         ChatTokens
+    }
+
+    /// How conversations are written, by our own layout or by the template of an imported base.
+    pub fn dialog(&self) -> &Chat {
+        &self.dialog
     }
 
     /// Longest conversation in tokens.

@@ -28,6 +28,8 @@ use crate::{
 pub(crate) enum ModelCommand {
     /// Train a base model by a recipe
     Train(TrainArgs),
+    /// Import a checkpoint of Hugging Face's format as a base
+    Import(super::import::ImportArgs),
     /// Show a base: its shape, its banks and where it came from
     Show(ShowArgs),
 }
@@ -65,6 +67,7 @@ pub(crate) struct ShowArgs {
 pub(super) fn run(global: &Global, command: ModelCommand) -> anyhow::Result<Outcome> {
     match command {
         ModelCommand::Train(args) => train(global, &args),
+        ModelCommand::Import(args) => super::import::run(global, &args),
         ModelCommand::Show(args) => show(global, args.base.as_deref()),
     }
 }

@@ -18,6 +18,10 @@ pub(crate) struct HopeEngine {
 
 /// Loads a base from its files, which must hold [`BASE_FILES`].
 pub(crate) fn load_base(files: &BTreeMap<String, Bytes>) -> Result<Base, ModelError> {
+    if files.contains_key("chat.json") {
+        let why = "an imported base is served by no release yet: sessions are cut by messages, and its chat template writes conversations as a whole";
+        return Err(ModelError::Inconsistent(why.into()));
+    }
     let [config, tokenizer, weights] = BASE_FILES.map(|name| files.get(name).map_or(&[][..], |bytes| &bytes[..]));
     Base::load(config, tokenizer, weights)
 }

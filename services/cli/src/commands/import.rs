@@ -1,0 +1,162 @@
+//! `nocturne model import`
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Read, Seek, SeekFrom},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use nocturne_model::{
+    ChatLayout, Tokenizer,
+    import::{FILES, Files, Imported, SlowBanks, Source, convert},
+    tensors,
+};
+use serde::Serialize;
+
+use crate::{
+    args::Global,
+    bases,
+    failure::{Advise, refused},
+    output::{self, Outcome},
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Families: Llama 2 and 3, SmolLM 1 and 2, Qwen 2, 2.5 and 3, Mistral; bf16, f16 and f32. The logits are those of the original until the first night.
+
+Examples:
+  nocturne model import SmolLM2-135M-Instruct --slow-banks stack=last:8 --out base
+  nocturne model import Qwen2.5-0.5B-Instruct --slow-banks add=512 --out base      a zero-output perceptron in every layer
+  nocturne model import Llama-3.2-1B --slow-banks add=1024@8-15 --out base         in layers 8 to 15 only
+  nocturne model show --base base")]
+pub(crate) struct ImportArgs {
+    /// Folder of the checkpoint: config.json, tokenizer.json, safetensors, a chat template
+    #[arg(value_name = "DIR")]
+    checkpoint: PathBuf,
+    /// What nights change: `stack=LAYERS` has those layers' perceptrons become the slow bank, `add=HIDDEN[@LAYERS]` adds perceptrons that say
+    /// nothing at first; LAYERS is `all`, `last:4` or `0,5,10-15`
+    #[arg(long, value_name = "BANKS")]
+    slow_banks: SlowBanks,
+    /// Folder for the base
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Name under which it is served; that of the checkpoint's folder unless given
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Conversations that nights rehearse, so that they do not forget them: JSON lines, as `rehearsal.jsonl` of a base
+    #[arg(long, value_name = "FILE")]
+    rehearsal: Option<PathBuf>,
+}
+
+/// A folder whose files are read part by part.
+struct Folder<'a>(&'a Path);
+
+impl Source for Folder<'_> {
+    fn size(&self, file: &str) -> io::Result<Option<u64>> {
+        match fs::metadata(self.0.join(file)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, file: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut file = File::open(self.0.join(file))?;
+        file.seek(SeekFrom::Start(range.start))?;
+        let length = range.end.saturating_sub(range.start);
+        let mut bytes = Vec::new();
+        file.take(length).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 == length { Ok(bytes) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+#[derive(Serialize)]
+struct Summary {
+    name: String,
+    blocks: usize,
+    parameters: u64,
+    slow_parameters: u64,
+    out: PathBuf,
+}
+
+pub(super) fn run(global: &Global, args: &ImportArgs) -> anyhow::Result<Outcome> {
+    let dir = &args.checkpoint;
+    let doing = format!("importing {}", dir.display());
+    if args.out.join("config.json").exists() {
+        return Err(refused(format!("{} already holds a base", args.out.display()), "name another folder with --out"));
+    }
+    let hint = "a checkpoint is a folder as `save_pretrained` of transformers or a download from the hub leaves it";
+    let files = small_files(dir).advise(doing.clone(), hint)?;
+    let name = args.name.clone().or_else(|| Some(dir.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned()));
+    let name = name.unwrap_or_else(|| "imported".to_owned());
+    let imported = convert(&name, &files, Folder(dir), &args.slow_banks).advise(doing.clone(), hint)?;
+    let tokenizer = Tokenizer::import(&files).advise(doing.clone(), hint)?;
+    let chat = ChatLayout::import(&files, &tokenizer)
+        .advise(doing, "a base needs a chat template: an instruction-tuned checkpoint has one")?;
+    let rehearsal =
+        args.rehearsal.as_ref().map(fs::read).transpose().advise("reading the rehearsal set", "name a file of JSON lines")?;
+    let written = [
+        ("config.json", serde_json::to_vec_pretty(&imported.config)?),
+        ("tokenizer.json", tokenizer.to_json()?),
+        (bases::CHAT, chat.to_json()?),
+        ("rehearsal.jsonl", rehearsal.unwrap_or_default()),
+        ("model.safetensors", tensors::write_as("the imported model", &imported.tensors, imported.precision)?),
+    ];
+    write(&args.out, &written)
+        .advise(format!("writing the base into {}", args.out.display()), "free some space, or name another folder")?;
+    bases::load(&bases::files(Some(&args.out))?)?;
+    output::show(global.format, &summary(&imported, args), text)?;
+    Ok(Outcome::Done)
+}
+
+/// The files besides tensors; those that are absent are left out.
+fn small_files(dir: &Path) -> io::Result<Files> {
+    fs::read_dir(dir)?;
+    let mut files = Files::new();
+    for name in FILES {
+        match fs::read(dir.join(name)) {
+            Ok(bytes) => drop(files.insert(name.to_owned(), bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}
+
+/// The configuration last: a folder without one is no base.
+fn write(out: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
+    fs::create_dir_all(out)?;
+    for (name, bytes) in files.iter().rev() {
+        let partial = out.join(format!("{name}.partial"));
+        fs::write(&partial, bytes)?;
+        fs::rename(partial, out.join(name))?;
+    }
+    Ok(())
+}
+
+fn summary(imported: &Imported, args: &ImportArgs) -> Summary {
+    let count = |slow: bool| -> u64 {
+        let layout = nocturne_model::params::layout(&imported.config).into_iter();
+        let wanted = layout.filter(|(name, _)| !slow || name.contains(tensors::SLOW));
+        wanted.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    };
+    Summary {
+        name: imported.config.name.clone(),
+        blocks: imported.config.blocks.len(),
+        parameters: count(false),
+        slow_parameters: count(true),
+        out: args.out.clone(),
+    }
+}
+
+fn text(summary: &Summary) -> String {
+    let rows = output::properties([
+        ("name", summary.name.clone()),
+        ("blocks", summary.blocks.to_string()),
+        ("parameters", summary.parameters.to_string()),
+        ("of these in slow banks", summary.slow_parameters.to_string()),
+    ]);
+    format!("The base is in {out}; look at it with `nocturne model show --base {out}`.\n{rows}", out = summary.out.display())
+}
