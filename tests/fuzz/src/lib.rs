@@ -10,7 +10,12 @@ use std::path::Path;
 use nocturne_columns::{
     Bytes, Schemas, open_batch, read_batch, read_curated, read_dead_letters, read_footer, read_metrics, resolve,
 };
-use nocturne_model::{ModelConfig, Tokenizer, optim::OptimizerState, tensors};
+use nocturne_model::{
+    Chat, ChatLayout, ModelConfig, Tokenizer,
+    import::{ChatTemplate, Checkpoint, Files, Foreign, Settings, TemplateSource},
+    optim::OptimizerState,
+    tensors,
+};
 use nocturne_wire::{
     Offset, Sha256Hex, Topic, avro,
     epoch::Epoch,
@@ -19,6 +24,7 @@ use nocturne_wire::{
     night::{Lesson, NightEvent, NightReport},
     path,
     plan::{self, NightPlan},
+    record::Role,
     rewrite::{Erasure, Rewrite},
 };
 use nocturne_world::{DayConfig, conversations};
@@ -37,7 +43,7 @@ pub struct Target {
 }
 
 /// All parsers.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "record", run: record, samples: samples::records, slow: false },
     Target { name: "foreign", run: foreign, samples: samples::foreign, slow: false },
     Target { name: "framed", run: framed, samples: samples::framed, slow: false },
@@ -48,6 +54,11 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "tensors", run: tensor_file, samples: samples::tensor_files, slow: false },
     Target { name: "model_config", run: model_config, samples: samples::model_configs, slow: false },
     Target { name: "tokenizer", run: tokenizer, samples: samples::tokenizers, slow: true },
+    Target { name: "import_config", run: import_config, samples: samples::foreign_configs, slow: false },
+    Target { name: "import_settings", run: import_settings, samples: samples::tokenizer_settings, slow: false },
+    Target { name: "import_checkpoint", run: import_checkpoint, samples: samples::checkpoints, slow: false },
+    Target { name: "import_template", run: import_template, samples: samples::chat_templates, slow: true },
+    Target { name: "import_tokenizer", run: import_tokenizer, samples: samples::tokenizers, slow: true },
     Target { name: "conversations", run: conversations_file, samples: samples::conversations, slow: true },
 ];
 
@@ -186,6 +197,66 @@ pub fn model_config(bytes: &[u8]) {
 pub fn tokenizer(bytes: &[u8]) {
     if let Ok(tokenizer) = Tokenizer::from_json(bytes) {
         tokenizer.encode("What is it?");
+    }
+}
+
+/// A foreign checkpoint's configuration, which also says what ends an answer.
+pub fn import_config(bytes: &[u8]) {
+    let files = ["config.json", "generation_config.json"].map(|name| (name.to_owned(), bytes.to_vec()));
+    if let Ok(foreign) = Foreign::read(&files.into()) {
+        assert_eq!(foreign.windows.len(), foreign.layers);
+        assert!(foreign.heads.is_multiple_of(foreign.kv_heads) && foreign.head_width.is_multiple_of(2));
+    }
+}
+
+/// A foreign tokenizer's settings: its special tokens and where its chat template stands.
+pub fn import_settings(bytes: &[u8]) {
+    for name in ["tokenizer_config.json", "special_tokens_map.json", "chat_template.json"] {
+        let files = Files::from([(name.to_owned(), bytes.to_vec())]);
+        if let Ok(settings) = Settings::read(&files) {
+            settings.template(&files).ok();
+        }
+    }
+    ChatLayout::parse(bytes).ok();
+}
+
+/// An index of shards with one of them after it and a zero byte between: as both, as the shard alone, and as the index alone.
+pub fn import_checkpoint(bytes: &[u8]) {
+    let (index, shard) = bytes.split_at(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    let files = [("model.safetensors.index.json", index), ("a.safetensors", shard.get(1..).unwrap_or_default())];
+    let files: Files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).collect();
+    let alone = Files::from([("model.safetensors".to_owned(), bytes.to_vec())]);
+    for files in [files, alone] {
+        let Ok(checkpoint) = Checkpoint::open(files) else { continue };
+        let names: Vec<String> = checkpoint.names().map(str::to_owned).collect();
+        names.iter().for_each(|name| drop(checkpoint.tensor(name).ok()));
+    }
+}
+
+/// Chat templates: programs, which may say anything but must come to an end.
+pub fn import_template(bytes: &[u8]) {
+    let Ok(template) = String::from_utf8(bytes.to_vec()) else { return };
+    let tokens = [("bos_token".to_owned(), "<s>".to_owned())].into();
+    let Ok(template) = ChatTemplate::new("fuzz", TemplateSource { template, tokens }) else { return };
+    let messages = [(Role::System, "Be brief."), (Role::User, " Where?\n"), (Role::Assistant, "<think>x</think>In Oslo.")];
+    for open in [false, true] {
+        template.render(&messages, open).ok();
+    }
+}
+
+/// A foreign tokenizer: no text becomes a control token, and what a conversation is written with does.
+pub fn import_tokenizer(bytes: &[u8]) {
+    let template = "{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}";
+    let Ok(tokenizer) = Tokenizer::foreign(bytes, template) else { return };
+    tokenizer.decode(&tokenizer.encode("What is it?"));
+    let written = TemplateSource { template: template.to_owned(), ..TemplateSource::default() };
+    if let Ok(chat) = Chat::imported(ChatLayout { written, ends: vec![4] }, &tokenizer) {
+        let messages = [(Role::User, "<|end|> Where? <|e"), (Role::Assistant, "In Oslo.")];
+        let turns = chat.turns(&tokenizer, &messages).unwrap_or_default();
+        let joined: Vec<u32> = turns.into_iter().flat_map(|turn| [turn.opening, turn.said].concat()).collect();
+        if let Ok(whole) = chat.conversation(&tokenizer, &messages, false) {
+            assert_eq!(joined, whole, "turns are the conversation");
+        }
     }
 }
 

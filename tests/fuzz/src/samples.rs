@@ -121,6 +121,44 @@ pub fn tokenizers() -> Vec<Vec<u8>> {
     vec![tokenizer.and_then(|t| t.to_json()).expect("a tokenizer is trained")]
 }
 
+/// Configurations of foreign models in both spellings.
+pub fn foreign_configs() -> Vec<Vec<u8>> {
+    let old = r#"{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "num_hidden_layers": 2, "rope_theta": 500000.0, "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}, "eos_token_id": [1, 2], "tie_word_embeddings": true}"#;
+    let new = r#"{"model_type": "qwen3", "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2,
+        "layer_types": ["full_attention", "sliding_attention"], "use_sliding_window": true, "sliding_window": 16,
+        "rope_parameters": {"rope_type": "linear", "rope_theta": 1000000, "factor": 2}}"#;
+    vec![old.into(), new.into()]
+}
+
+/// Settings of a foreign tokenizer, and what is kept of them.
+pub fn tokenizer_settings() -> Vec<Vec<u8>> {
+    let config = r#"{"tokenizer_class": "LlamaTokenizerFast", "bos_token": {"content": "<s>", "lstrip": false}, "eos_token": "</s>", "legacy": false,
+        "added_tokens_decoder": {"1": {"content": "<s>", "special": true, "normalized": false}},
+        "chat_template": [{"name": "default", "template": "{{ messages }}"}]}"#;
+    let layout = r#"{"written": {"template": "{{ messages }}", "tokens": {"bos_token": "<s>"}}, "ends": [1, 2]}"#;
+    vec![config.into(), layout.into()]
+}
+
+/// An index with its shard, and a file of tensors alone.
+pub fn checkpoints() -> Vec<Vec<u8>> {
+    let shard = tensor_files().remove(0);
+    let index = r#"{"metadata": {"total_size": 20}, "weight_map": {"a": "a.safetensors", "b": "a.safetensors"}}"#;
+    vec![[index.as_bytes(), &[0], &shard].concat(), shard]
+}
+
+/// Chat templates with most of what templates do.
+pub fn chat_templates() -> Vec<Vec<u8>> {
+    let plain = "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] | trim + eos_token }}{% endfor %}\
+        {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+    let rich = "{%- set ns = namespace(found=false, count=0) %}{% macro shown(m, n=2) %}{{ '-' * n }}{{ m | tojson(indent=n) }}{% endmacro %}\
+        {%- for m in messages[::-1] if m.content is string %}{% set ns.count = ns.count + loop.index0 %}{% if m.role not in ['user', 'tool'] %}{% continue %}{% endif %}\
+        {{- shown(m) ~ m.content.split('</think>')[-1].lstrip('\n') ~ strftime_now('%Y') }}{% generation %}{{ m.content[1:] | upper }}{% endgeneration %}{% endfor %}\
+        {{- messages | map(attribute='role') | join(', ') }}{% if messages | length > 9 %}{{ raise_exception('too many') }}{% endif %}";
+    vec![plain.into(), rich.into()]
+}
+
 /// A day of one's own, and settings.
 pub fn conversations() -> Vec<Vec<u8>> {
     let day = r#"{"subject": "ada", "turns": [{"text": "Mirel Tovan lives in Bergen.", "feedback": {"score": 1}}], "asks": [{"question": "Where does Mirel Tovan live?", "expect": "Bergen"}]}"#;

@@ -16,17 +16,19 @@ pub struct DecodeStream<'a> {
     pub(super) ids: Vec<u32>,
     /// How many of them have been given.
     given: usize,
+    /// How many tokens in a row have ended in no whole character.
+    waited: usize,
 }
 
 impl<'a> DecodeStream<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self { tokenizer, ids: Vec::new(), given: 0 }
+        Self { tokenizer, ids: Vec::new(), given: 0, waited: 0 }
     }
 
     /// Adds a token; returns the text that it completes.
     pub fn push(&mut self, id: u32) -> Option<String> {
         self.ids.push(id);
-        self.next(self.ids.len() - self.given >= UNFINISHED)
+        self.next(self.waited >= UNFINISHED)
     }
 
     /// What is left when no token comes any more: characters that were not completed.
@@ -37,9 +39,12 @@ impl<'a> DecodeStream<'a> {
     fn next(&mut self, whatever: bool) -> Option<String> {
         let before = self.tokenizer.decode(&self.ids[..self.given]);
         let text = self.tokenizer.decode(&self.ids);
-        if (text.ends_with('\u{fffd}') && !whatever) || text.len() <= before.len() || !text.is_char_boundary(before.len()) {
+        let whole = !text.ends_with('\u{fffd}');
+        self.waited = if whole { 0 } else { self.waited + 1 };
+        if !(whole || whatever) || text.len() <= before.len() || !text.is_char_boundary(before.len()) {
             return None;
         }
+        self.waited = 0;
         self.ids.drain(..self.given);
         self.given = self.ids.len();
         Some(text[before.len()..].to_owned())
