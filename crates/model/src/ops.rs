@@ -4,6 +4,7 @@
 //! finds. The second way runs on the CPU, too, so that tests can hold each against the other.
 
 pub(crate) mod composed;
+pub(crate) mod product;
 
 use std::sync::{Arc, Mutex};
 

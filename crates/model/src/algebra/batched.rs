@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, activation};
 
 use super::{Algebra, Map};
-use crate::kernels::delta::NORM_EPSILON;
+use crate::{kernels::delta::NORM_EPSILON, ops::product::product};
 
 /// Rows that [`Batched::solve`] does at once.
 const LEAF: usize = 4;
@@ -40,15 +40,15 @@ impl Algebra for Batched {
     }
 
     fn mul(&self, a: &Tensor<3>, b: &Tensor<3>) -> Tensor<3> {
-        a.clone().matmul(b.clone())
+        product(a.clone(), b.clone())
     }
 
     fn mul_t(&self, a: &Tensor<3>, b: &Tensor<3>) -> Tensor<3> {
-        a.clone().matmul(b.clone().transpose())
+        product(a.clone(), b.clone().transpose())
     }
 
     fn t_mul(&self, a: &Tensor<3>, b: &Tensor<3>) -> Tensor<3> {
-        a.clone().transpose().matmul(b.clone())
+        product(a.clone().transpose(), b.clone())
     }
 
     fn add(&self, a: &Tensor<3>, b: &Tensor<3>) -> Tensor<3> {
@@ -108,7 +108,7 @@ impl Algebra for Batched {
 
     fn cumulate(&self, column: &Tensor<3>) -> Tensor<3> {
         let [_, rows, _] = column.dims();
-        self.lower(rows, false).expand([column.dims()[0], rows, rows]).matmul(column.clone())
+        product(self.lower(rows, false).expand([column.dims()[0], rows, rows]), column.clone())
     }
 
     fn decays(&self, a: &Tensor<3>, b: &Tensor<3>, strict: bool) -> Tensor<3> {
@@ -124,17 +124,17 @@ impl Algebra for Batched {
         let n = a.dims()[1];
         if n <= LEAF {
             let power = -a.clone();
-            let x = b.clone() + power.clone().matmul(b.clone());
+            let x = b.clone() + product(power.clone(), b.clone());
             if n <= 2 {
                 return x;
             }
-            return x.clone() + power.clone().matmul(power).matmul(x);
+            return x.clone() + product(product(power.clone(), power), x);
         }
         let half = (n / 2).next_multiple_of(LEAF);
         let part = |from: usize, to: usize| a.clone().narrow(1, from, to - from).narrow(2, from, to - from);
         let first = self.solve(&part(0, half), &b.clone().narrow(1, 0, half));
         let below = a.clone().narrow(1, half, n - half).narrow(2, 0, half);
-        let rest = b.clone().narrow(1, half, n - half) - below.matmul(first.clone());
+        let rest = b.clone().narrow(1, half, n - half) - product(below, first.clone());
         Tensor::cat(vec![first, self.solve(&part(half, n), &rest)], 1)
     }
 

@@ -12,6 +12,7 @@ use crate::{
         rope::Rope,
     },
     memory::{delta::LinearMemory, fast::Associative, run_batched},
+    ops::product::product,
 };
 
 pub(crate) fn floats<const D: usize>(values: Vec<f32>, shape: [usize; D], like: &Tensor<3>) -> Tensor<D> {
@@ -31,7 +32,7 @@ pub(crate) fn embed(table: Tensor<2>, ids: &[u32], batch: usize) -> Tensor<3> {
 
 pub(crate) fn linear(x: Tensor<3>, w: Tensor<2>) -> Tensor<3> {
     let ([batch, time, width], [_, outputs]) = (x.dims(), w.dims());
-    x.reshape([batch * time, width]).matmul(w).reshape([batch, time, outputs])
+    product(x.reshape([batch * time, width]), w).reshape([batch, time, outputs])
 }
 
 pub(crate) fn norm(x: Tensor<3>, gain: Tensor<1>, epsilon: f32) -> Tensor<3> {
@@ -103,11 +104,11 @@ pub(crate) fn attention(qkv: Tensor<3>, op: &Attention, before: Option<KeysValue
         let x = x.clone().reshape([batch, op.kv_heads, 1, seen * width]).expand([batch, op.kv_heads, each, seen * width]);
         x.reshape([batch, op.heads, seen, width])
     };
-    let scores = q.matmul(spread(&k).transpose()) * (width as f64).sqrt().recip();
+    let scores = product(q, spread(&k).transpose()) * (width as f64).sqrt().recip();
     let visible = |t: usize, i: usize| i <= t && (i < op.prefix || op.window.is_none_or(|w| t - i < w));
     let mask = (position..seen).flat_map(|t| (0..seen).map(move |i| if visible(t, i) { 0.0 } else { -1e9 })).collect();
     let p = activation::softmax(scores + floats::<4>(mask, [1, 1, time, seen], &qkv), 3);
-    let out = p.matmul(spread(&v)).swap_dims(1, 2).reshape([batch, time, op.heads * width]);
+    let out = product(p, spread(&v)).swap_dims(1, 2).reshape([batch, time, op.heads * width]);
     (out, (k, v))
 }
 
@@ -181,7 +182,7 @@ pub(crate) fn loss(hidden: Tensor<3>, head: Tensor<2>, targets: &Targets, normal
     let count = targets.rows.len();
     let rows = ints(targets.rows.iter().map(|t| i64::from(t.row)).collect(), [count], &device);
     let picked = hidden.clone().reshape([batch * time, width]).select(0, rows);
-    let log_p = activation::log_softmax(picked.matmul(head.transpose()), 1);
+    let log_p = activation::log_softmax(product(picked, head.transpose()), 1);
     let weights: Vec<f32> = targets.rows.iter().map(|t| t.weight / normalizer).collect();
     let weights = floats::<2>(weights, [count, 1], &hidden);
     let goals = ints(targets.rows.iter().map(|t| token(t.goal)).collect(), [count, 1], &device);
