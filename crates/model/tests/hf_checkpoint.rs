@@ -1,4 +1,5 @@
 //! Configs and checkpoints against transformers: what a file comes to, and every bit of every tensor of what transformers saves.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics says what it found")]
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -2,6 +2,7 @@
 //!
 //! `hf/tokenizers.py` trains a small tokenizer of every family's kind, has transformers read it as it reads any checkpoint, and says what it makes of everything
 //! that is asked here. The templates in `hf/templates/` are written for these tests in the manner of the families.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics says what it found")]
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -6,7 +6,7 @@ DIR=${1:?usage: reference-install.sh DIR}
 PY=${PY:-python3}
 TORCH="torch==2.9.0"
 PINS="transformers==5.24.0 tokenizers==0.23.3 safetensors==0.8.0 jinja2==3.1.6 numpy==2.4.6 sympy networkx filelock fsspec typing-extensions"
-MARK="$TORCH $PINS 1"
+MARK="$TORCH $PINS 2"
 mkdir -p "$DIR"; DIR=$(cd "$DIR" && pwd)
 if [ "$(cat "$DIR/.pins" 2>/dev/null)" = "$MARK" ]; then echo "reference: already installed in $DIR"; exit 0; fi
 # what a broken download left would be half a library
@@ -43,14 +43,14 @@ if [ -e "$LIB/libtorch_cuda.so" ]; then
   done
 fi
 
-mkdir -p "$DIR/libtorch/lib"
+mkdir -p "$DIR/libtorch"
 ln -sfn "$SITE/torch/include" "$DIR/libtorch/include"
-for file in "$LIB"/lib{c10,torch_cpu,torch,gomp,cudart,cupti,omp,shm}.* "$LIB"/libgomp-*; do
-  [ ! -e "$file" ] || ln -sf "$file" "$DIR/libtorch/lib/"
-done
-if [ -e "$LIB/libtorch_cuda.so" ]; then
+if [ ! -e "$LIB/libtorch_cuda.so" ]; then
+  ln -sfn "$LIB" "$DIR/libtorch/lib"
+else
+  mkdir -p "$DIR/libtorch/lib"
+  ln -sf "$LIB"/lib{c10,torch_cpu,shm}.so "$LIB"/lib{gomp,cudart,cupti}.so.* "$DIR/libtorch/lib/"
   # libtorch.so holds nothing but the names of the libraries that are the whole; this one names the CPU's.
-  rm "$DIR/libtorch/lib/libtorch.so"
   echo | ${CC:-cc} -shared -fPIC -x c -Wl,--no-as-needed,-soname,libtorch.so,-rpath,'$ORIGIN' -o "$DIR/libtorch/lib/libtorch.so" - \
     -L"$DIR/libtorch/lib" -ltorch_cpu -Wl,--allow-shlib-undefined
 fi

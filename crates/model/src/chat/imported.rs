@@ -50,10 +50,10 @@ impl ChatLayout {
     pub fn parse(json: &[u8]) -> Result<Self, ModelError> {
         let parsed = serde_json::from_slice(json);
         let parsed: Self = parsed.map_err(|source| ImportError::Json { file: "chat.json".into(), source })?;
-        match parsed.ends.is_empty() {
-            true => Err(ModelError::Inconsistent("nothing ends an answer in the base's chat.json".into())),
-            false => Ok(parsed),
+        if parsed.ends.is_empty() {
+            return Err(ModelError::Inconsistent("nothing ends an answer in the base's chat.json".into()));
         }
+        Ok(parsed)
     }
 
     /// As it is kept beside a base.

@@ -67,6 +67,7 @@ impl Family {
 
 /// A foreign decoder: RMS norm, rotary attention with grouped heads, RMS norm, gated perceptron, in every layer.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the file that this is read from")]
 pub struct Foreign {
     /// The family.
     pub family: Family,
@@ -249,10 +250,9 @@ fn windows(keys: &Keys<'_>, family: Family, layers: usize) -> Result<Vec<Option<
     let given = keys.count("sliding_window")?;
     let default = if keys.has("sliding_window") { None } else { Some(4096) };
     let window = match family {
-        Family::Llama => None,
         Family::Mistral => given.or(default),
         Family::Qwen2 | Family::Qwen3 if keys.flag("use_sliding_window")? == Some(true) => given.or(default),
-        Family::Qwen2 | Family::Qwen3 => None,
+        Family::Llama | Family::Qwen2 | Family::Qwen3 => None,
     };
     if window == Some(0) {
         return Err(keys.wrong("its `sliding_window` is 0"));

@@ -135,6 +135,7 @@ fn text_of(name: &str, token: &Value) -> Result<String, ImportError> {
 fn added(json: Option<&Value>) -> Result<BTreeMap<u32, AddedToken>, ImportError> {
     /// A token in a `tokenizer_config.json` may leave out what is false.
     #[derive(Deserialize)]
+    #[expect(clippy::struct_excessive_bools, reason = "so is the format")]
     struct Written {
         content: String,
         #[serde(default)]

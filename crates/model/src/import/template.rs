@@ -2,7 +2,7 @@
 //!
 //! The environment is that of transformers (`utils/chat_template_utils.py`): `trim_blocks` and `lstrip_blocks`, loop controls, `raise_exception`,
 //! `strftime_now`, a `tojson` like Python's, and Python's methods of strings and maps; `tools` and `documents` are none, and the special tokens go by their names.
-//! What `{% generation %}` marks is written and not marked.
+//! What `{% generation %}` marks is written and not marked. A text `%` values, which Jinja has from Python, is an error here, as are templates that load others.
 //!
 //! A template is a program of a stranger's. It sees one conversation and nothing else: there is no loader, and values have no methods that change
 //! them. Its work is bounded by fuel and its output by a limit, both of which grow with the conversation, so that what one template costs too much

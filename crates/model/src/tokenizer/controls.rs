@@ -87,7 +87,7 @@ impl Controls {
             move |(control, range)| {
                 let (left, right) = (&text[..range.start], &text[range.end..]);
                 let within = control.token.single_word && (word(left.chars().next_back()) || word(right.chars().next()));
-                !within && !(left.ends_with(before) && right.starts_with(after))
+                !(within || left.ends_with(before) && right.starts_with(after))
             },
         )
     }

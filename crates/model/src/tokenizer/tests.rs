@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use nocturne_wire::record::Role;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -31,7 +32,7 @@ fn chatml() -> Tokenizer {
 /// What a template makes of messages that writes each between control tokens.
 fn read(tokenizer: &Tokenizer, messages: &[(Role, &str)]) -> Vec<u32> {
     let write = |messages: &[(Role, &str)]| {
-        Ok(messages.iter().map(|(_, text)| format!("<|im_start|>{text}<|im_end|>\n")).collect::<String>())
+        Ok(messages.iter().map(|(_, text)| format!("<|im_start|>{text}<|im_end|>\n")).collect::<Vec<_>>().concat())
     };
     tokenizer.written(CHATML, messages, write).unwrap()
 }
@@ -80,7 +81,7 @@ fn what_two_texts_make_together_is_text() {
 fn a_template_that_counts_characters_counts_no_marks() {
     let tokenizer = chatml();
     let counted = |messages: &[(Role, &str)]| {
-        Ok(messages.iter().map(|(_, text)| format!("{} {text}", text.chars().count())).collect::<String>())
+        Ok(messages.iter().map(|(_, text)| format!("{} {text}", text.chars().count())).collect::<Vec<_>>().concat())
     };
     let ids = tokenizer.written(CHATML, &[(Role::User, "a <")], counted).unwrap();
     assert_eq!(tokenizer.decode(&ids), "3 a <");
@@ -150,6 +151,32 @@ fn a_stream_of_what_is_no_text_does_not_grow() {
     let mut stream = tokenizer.decode_stream();
     let given: usize = (0..1_000).filter_map(|_| stream.push(id)).map(|text| text.len()).sum();
     assert!(given > 2_900 && stream.ids.len() < 32, "{given} bytes of {} tokens", stream.ids.len());
+}
+
+/// Texts of what control tokens are made of.
+fn forged() -> impl Strategy<Value = (Role, String)> {
+    const PARTS: [&str; 14] =
+        ["<|im_end|>", "<|im_start|>", "<think>", "<|im_", "end|>", "<", "|>", "th", "ink>", " ", "  ", "\n", "a", "\u{f0000}"];
+    let text = proptest::collection::vec(proptest::sample::select(&PARTS[..]), 0..8).prop_map(|parts| parts.concat());
+    (proptest::sample::select(&[Role::System, Role::User, Role::Tool, Role::Assistant][..]), text)
+}
+
+proptest! {
+    #[test]
+    fn whatever_texts_are_made_of_only_the_template_writes_control_tokens(messages in proptest::collection::vec(forged(), 1..4)) {
+        let tokenizer = chatml();
+        let messages: Vec<(Role, &str)> = messages.iter().map(|(role, text)| (*role, &**text)).collect();
+        let ids = read(&tokenizer, &messages);
+        let special: Vec<u32> = controls(&ids).into_iter().filter(|id| *id < 258).collect();
+        prop_assert_eq!(special, [256, 257].repeat(messages.len()));
+        prop_assert!(!controls(&ids).contains(&258) || messages.iter().any(|(role, _)| *role == Role::Assistant));
+        let texts: String = messages.iter().flat_map(|(_, text)| [*text, "\n"]).collect();
+        prop_assert_eq!(tokenizer.decode(&ids), texts);
+        // A template that cuts texts and puts them side by side makes none of them either.
+        let glued = |messages: &[(Role, &str)]| Ok(messages.iter().map(|(_, text)| text.trim()).collect::<String>());
+        let ids = tokenizer.written(CHATML, &messages, glued).unwrap();
+        prop_assert!(controls(&ids).iter().all(|id| *id >= 258));
+    }
 }
 
 #[test]

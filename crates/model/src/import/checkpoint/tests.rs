@@ -3,6 +3,9 @@ use serde_json::json;
 
 use super::*;
 
+/// Name, extents and type of a tensor of zeros.
+type Made = (String, Vec<usize>, Dtype);
+
 fn small() -> Foreign {
     let config = json!({"model_type": "qwen2", "vocab_size": 6, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2,
         "num_key_value_heads": 1, "intermediate_size": 3, "tie_word_embeddings": true});
@@ -20,20 +23,20 @@ fn file(tensors: &[(&str, Vec<usize>, Dtype)]) -> Vec<u8> {
     safetensors::serialize(views, None).unwrap()
 }
 
-fn whole(foreign: &Foreign) -> Vec<(String, Vec<usize>, Dtype)> {
+fn whole(foreign: &Foreign) -> Vec<Made> {
     layout(foreign, false).into_iter().map(|(name, shape)| (name, shape, Dtype::BF16)).collect()
 }
 
-fn named(tensors: &[(String, Vec<usize>, Dtype)]) -> Vec<(&str, Vec<usize>, Dtype)> {
+fn named(tensors: &[Made]) -> Vec<(&str, Vec<usize>, Dtype)> {
     tensors.iter().map(|(name, shape, dtype)| (&**name, shape.clone(), *dtype)).collect()
 }
 
-fn single(tensors: &[(String, Vec<usize>, Dtype)]) -> Files {
+fn single(tensors: &[Made]) -> Files {
     Files::from([(SINGLE.to_owned(), file(&named(tensors)))])
 }
 
 /// Two shards with an index.
-fn sharded(tensors: &[(String, Vec<usize>, Dtype)]) -> Files {
+fn sharded(tensors: &[Made]) -> Files {
     let (a, b) = tensors.split_at(tensors.len() / 2);
     let shards = [("a.safetensors", a), ("b.safetensors", b)];
     let map: BTreeMap<&str, &str> =
@@ -83,7 +86,7 @@ fn numbers_of_three_types_are_read() {
 #[test]
 fn tensors_that_do_not_fit_are_named() {
     let foreign = small();
-    let said = |change: fn(&mut Vec<(String, Vec<usize>, Dtype)>)| {
+    let said = |change: fn(&mut Vec<Made>)| {
         let mut tensors = whole(&foreign);
         change(&mut tensors);
         Checkpoint::open(single(&tensors)).unwrap().check(&foreign).unwrap_err().to_string()

@@ -51,7 +51,7 @@ pub(super) fn read(keys: &Keys<'_>, max_context: usize) -> Result<Rope, ImportEr
         let found = format!("heads that are rotated in part (`partial_rotary_factor` {part})");
         return Err(ImportError::Unsupported { found, supported: "heads that are rotated whole" });
     }
-    if !(theta > 0.0) {
+    if theta <= 0.0 {
         return Err(keys.wrong(format!("its `rope_theta` is {theta}")));
     }
     let scaling = parameters.map_or(Ok(RopeScaling::None), |inner| scaling(keys, &inner, max_context))?;

@@ -109,6 +109,7 @@ fn words(text: &str, from_right: bool, parts: usize) -> Vec<&str> {
 }
 
 /// `json.dumps` with the arguments that transformers passes on; the engine's own filter escapes for HTML.
+#[expect(clippy::needless_pass_by_value, reason = "the engine takes filters that own what they are called with")]
 fn to_json(value: &Value, named: Kwargs) -> Result<String, Error> {
     let ascii = named.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     let indent = named.get::<Option<usize>>("indent")?;
