@@ -5,8 +5,8 @@ use nocturne_model::{
     Base, ModelConfig, ModelError,
     model::SlowBank,
     optim::{
-        self, AdamSettings, DeltaMomentumSettings, DmgdSettings, M3Settings, MomentumSettings, MuonSettings, OptimizerSettings,
-        OptimizerState,
+        self, AdamSettings, DeltaMomentumSettings, DgdSettings, DmgdSettings, M3Settings, MomentumSettings, MuonSettings,
+        OptimizerSettings, OptimizerState,
     },
     tensors::{self, Tensors},
     train::{Aim, Lesson, Row, Trainer},
@@ -75,6 +75,17 @@ fn a_night_that_goes_on_from_what_was_kept_is_the_night_that_never_ended() {
         assert!(afresh.tensors() != whole.tensors(), "what was kept made no difference: {settings:?}");
         assert_eq!(next.remembered().unwrap(), whole.remembered().unwrap());
     }
+}
+
+#[test]
+fn an_optimizer_that_remembers_nothing_goes_on_from_nothing() {
+    let night = Night::new();
+    let mut trainer = night.begin(&night.tensors, OptimizerSettings::Dgd(DgdSettings { erase: 0.0, ..DgdSettings::default() }));
+    steps(&mut trainer, 0..1);
+    let kept = trainer.remembered().unwrap();
+    assert_eq!(kept, OptimizerState::default());
+    let kept = OptimizerState::read(WHAT, &kept.write(WHAT).unwrap()).unwrap();
+    trainer.remember(WHAT, &kept).unwrap();
 }
 
 #[test]
