@@ -125,6 +125,33 @@ pub(crate) fn gather(config: &ModelConfig, model: &Model, of: &dyn Fn(ParamId) -
     visitor.tensors
 }
 
+/// The path of every parameter through the module, as burn's optimizers know it, and its name.
+pub(crate) fn paths(config: &ModelConfig, model: &Model) -> Vec<(String, String)> {
+    let mut visitor = Paths { path: Path::of(config), found: Vec::new() };
+    model.visit(&mut visitor);
+    visitor.found
+}
+
+struct Paths {
+    path: Path,
+    found: Vec<(String, String)>,
+}
+
+impl ModuleVisitor for Paths {
+    fn enter_module(&mut self, name: &str, kind: &str) {
+        self.path.enter(name, kind);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.leave();
+    }
+
+    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+        let steps: Vec<&str> = self.path.steps.iter().map(|(name, _)| name.as_str()).collect();
+        self.found.push((steps.join("."), self.path.name()));
+    }
+}
+
 struct Pick<'a> {
     path: Path,
     of: &'a dyn Fn(ParamId) -> Option<Values>,

@@ -200,7 +200,8 @@ impl Trainer {
     /// # Errors
     /// When burn cannot write it.
     pub fn remembered(&self) -> Result<OptimizerState, ModelError> {
-        OptimizerState::of(&self.optimizer.0)
+        let names = params::paths(&self.config, &self.model).into_iter().collect();
+        Ok(OptimizerState::of(&self.optimizer.0)?.renamed(&names))
     }
 
     /// Has the optimizer remember what another one did, and nothing else; `what` is its name in an error.
@@ -209,7 +210,19 @@ impl Trainer {
     /// When the state is not what this optimizer remembers about the parameters that are trained here; the optimizer is as it was then.
     pub fn remember(&mut self, what: &str, state: &OptimizerState) -> Result<(), ModelError> {
         let fresh = self.plan.build(&self.model, &self.inputs);
-        self.optimizer = Optim(state.restore(what, &self.plan, &self.model, fresh)?);
+        let paths = params::paths(&self.config, &self.model);
+        let to_burn = paths.iter().map(|(path, name)| (name.clone(), path.clone())).collect();
+        let named = |mut error: ModelError| {
+            if let ModelError::Missing { tensor, .. } | ModelError::Mismatch { tensor, .. } | ModelError::Foreign { tensor, .. } =
+                &mut error
+                && let Some((path, name)) = paths.iter().find(|(path, _)| tensor.starts_with(&format!("{path}/")))
+            {
+                *tensor = tensor.replacen(path.as_str(), name, 1);
+            }
+            error
+        };
+        let restored = state.renamed(&to_burn).restore(what, &self.plan, &self.model, fresh);
+        self.optimizer = Optim(restored.map_err(named)?);
         Ok(())
     }
 

@@ -93,6 +93,18 @@ impl OptimizerState {
         Ok(state)
     }
 
+    /// The same under other names of parameters; what has no other keeps its own.
+    pub(crate) fn renamed(&self, names: &BTreeMap<String, String>) -> Self {
+        let rename = |name: &String| match name.rsplit_once('/') {
+            Some((of, part)) => format!("{}/{part}", names.get(of).map_or(of, String::as_str)),
+            None => name.clone(),
+        };
+        Self {
+            tensors: self.tensors.iter().map(|(name, values)| (rename(name), values.clone())).collect(),
+            counts: self.counts.iter().map(|(name, count)| (rename(name), *count)).collect(),
+        }
+    }
+
     /// What an optimizer of burn's remembers.
     pub(crate) fn of(optimizer: &ModuleOptimizer) -> Result<Self, ModelError> {
         Self::unpack(optimizer).map_err(ModelError::Record)
