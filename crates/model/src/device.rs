@@ -58,6 +58,9 @@ pub enum DeviceError {
         /// What it said.
         why: String,
     },
+    /// burn's own default device is absent, onto which it reads what an optimizer remembers.
+    #[error("this build reads what an optimizer remembers onto a GPU, and this machine has none: set BURN_DEVICE=flex")]
+    DefaultAbsent,
 }
 
 impl fmt::Display for DeviceName {
@@ -176,16 +179,13 @@ fn try_out(device: &Device) -> Result<(), String> {
     if value == [1.0] { Ok(()) } else { Err(format!("e to the power of 0 is {value:?} there")) }
 }
 
-/// Whether burn's own default device, onto which it reads an optimizer's state, is there.
+/// Whether burn's own default device, onto which it reads what an optimizer remembers, is there.
 ///
 /// # Errors
 /// When it is not; the variable `BURN_DEVICE` names another one.
-pub(crate) fn check_default() -> Result<(), String> {
+pub fn check_default() -> Result<(), DeviceError> {
     let default = Device::default();
-    if found().iter().any(|(_, device)| *device == default) {
-        return Ok(());
-    }
-    Err("this build reads an optimizer's state onto a GPU, and there is none: set BURN_DEVICE=flex".to_owned())
+    if found().iter().any(|(_, device)| *device == default) { Ok(()) } else { Err(DeviceError::DefaultAbsent) }
 }
 
 #[cfg(test)]

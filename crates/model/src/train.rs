@@ -244,7 +244,7 @@ impl Trainer {
     /// # Errors
     /// Says what does not fit.
     pub fn restore(self, state: &[u8]) -> Result<Self, String> {
-        device::check_default()?;
+        device::check_default().map_err(|e| e.to_string())?;
         let (length, rest) = state.split_first_chunk::<8>().ok_or("it is too short")?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|e| e.to_string())?;
         if length > rest.len() {

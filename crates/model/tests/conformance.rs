@@ -22,6 +22,7 @@ use libtest_mimic::{Arguments, Trial};
 use nocturne_model::{
     DeviceName, Model, ModelConfig,
     config::Wiring,
+    device::check_default,
     kernels::{
         head::{Goal, Target, Targets},
         quiet::Quiet,
@@ -61,7 +62,7 @@ impl Subject {
     }
 }
 
-/// All that are there; says which are not.
+/// All that are there; says which are not, unless nothing but a list is wanted.
 fn subjects(tell: bool) -> Vec<Subject> {
     let mut all = vec![Subject { name: "flex, composed".into(), way: Way::Composed, ..Subject::reference() }];
     for name in [DeviceName::Tch, DeviceName::TchCuda(0), DeviceName::Cuda(0)] {
@@ -250,6 +251,8 @@ const CHECKS: [Check; 4] = [
     ("going on after a past", going_on),
 ];
 
+const MOVING: Check = ("a training moves between devices", moving);
+
 /// The worst of each device and check.
 type Worst = Arc<Mutex<BTreeMap<(String, &'static str), f64>>>;
 
@@ -277,7 +280,11 @@ fn main() -> ExitCode {
         for config in every() {
             trials.extend(CHECKS.map(|check| trial(subject, &config, check, &worst)));
         }
-        trials.push(trial(subject, &every()[0], ("a training moves between devices", moving), &worst));
+    }
+    match check_default() {
+        Ok(()) => trials.extend(subjects.iter().map(|subject| trial(subject, &every()[0], MOVING, &worst))),
+        Err(error) if !arguments.list => println!("SKIPPED {}: {error}", MOVING.0),
+        Err(_) => {}
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     for ((subject, what), error) in worst.lock().unwrap_or_else(PoisonError::into_inner).iter() {

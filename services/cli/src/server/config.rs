@@ -116,14 +116,19 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use nocturne_model::DeviceName;
+
     use super::*;
 
     #[test]
     fn every_part_is_set_in_its_own_table() {
-        let text = "[log]\nsegment_bytes = 2048\n[batcher.seal]\nrecords = 7\n[inference]\nmodel = \"x\"\n[nights.schedule]\nenabled = false\n";
+        let text = "[log]\nsegment_bytes = 2048\n[batcher.seal]\nrecords = 7\n[inference]\nmodel = \"x\"\n[nights.schedule]\nenabled = false\n[sleep]\ndevice = \"cuda:1\"\n";
         let config: Config = config::parse(text, Path::new("nocturne.toml")).expect("valid");
         assert_eq!((config.log.segment_bytes, config.batcher.seal.records), (2048, 7));
         assert_eq!((config.inference.model.as_str(), config.nights.schedule.enabled), ("x", false));
+        assert_eq!(config.sleep.device, DeviceName::Cuda(1));
+        let refused = config::parse::<Config>("[sleep]\ndevice = \"gpu\"\n", Path::new("nocturne.toml")).expect_err("unknown");
+        assert!(refused.to_string().contains("there is no device `gpu`"), "{refused}");
     }
 
     #[test]
