@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use layers::{Scratch, block_forward};
 use rayon::prelude::*;
-use rows::{Spread, normalize};
+use rows::normalize;
 pub use state::SessionState;
 pub use weights::{Banks, Base, Weights};
 
 use crate::kernels::{
-    gemm::{Factor, Write, product},
     math::{max, simd},
+    packed::Spread,
     real::Real,
 };
 
@@ -143,15 +143,21 @@ impl Decoder {
     }
 
     /// Hidden states after the last norm, all rows of all pieces. Sequences do not meet before the head, so that every thread takes some of them and
-    /// none waits for another.
+    /// none waits for another; unless the weights do not fit into caches, when all threads read each of them together, once.
     fn hidden(&mut self, weights: &Weights, pieces: &mut [Piece<'_>]) -> Vec<f32> {
         let base = &*self.base;
         let width = base.config().width;
         let total: usize = pieces.iter().map(|p| p.tokens.len()).sum();
         let mut hidden = vec![0.0; total * width];
-        let threads = if total * width < ELEMENTS_FOR_THREADS { 1 } else { self.scratch.len().min(pieces.len()) };
+        let scratch = &mut self.scratch;
+        if base.parameters >= PARAMETERS_TO_READ_ONCE {
+            // On a thread of the pool, which need not be woken for every product.
+            rayon::scope(|_| share(base, weights, &mut scratch[0], Spread::All, pieces, &mut hidden));
+            return hidden;
+        }
+        let threads = if total * width < ELEMENTS_FOR_THREADS { 1 } else { scratch.len().min(pieces.len()) };
         if threads < 2 {
-            share(base, weights, &mut self.scratch[0], Spread::All, pieces, &mut hidden);
+            share(base, weights, &mut scratch[0], Spread::All, pieces, &mut hidden);
             return hidden;
         }
         let mut shares = Vec::with_capacity(threads);
@@ -164,20 +170,21 @@ impl Decoder {
             shares.push((mine, rows));
             (left, out) = (rest, others);
         }
-        shares.into_par_iter().zip(&mut self.scratch).for_each(|((pieces, out), scratch)| {
+        shares.into_par_iter().zip(scratch).for_each(|((pieces, out), scratch)| {
             share(base, weights, scratch, Spread::Here, pieces, out);
         });
         hidden
     }
 
     fn project(&self, hidden: &[f32]) -> Vec<f32> {
-        let (width, vocab) = (self.base.config().width, self.base.config().vocab);
-        let rows = hidden.len() / width;
-        let mut logits = vec![0.0; rows * vocab];
-        product(&mut logits, Write::Set, Factor::new(hidden, rows, width), Factor::new(self.base.head(), vocab, width).t());
+        let mut logits = Vec::new();
+        self.base.head.product(&mut logits, hidden, Spread::All);
         logits
     }
 }
+
+/// Weights of so many parameters come from memory, not from caches.
+const PARAMETERS_TO_READ_ONCE: usize = 1 << 23;
 
 /// Calls with fewer elements than this are not worth a second thread.
 const ELEMENTS_FOR_THREADS: usize = 1 << 10;
@@ -194,19 +201,15 @@ fn take(pieces: &[Piece<'_>], tokens: usize) -> usize {
 
 /// Moves some sequences through all blocks; `out` gets the rows after the last norm.
 fn share(base: &Base, weights: &Weights, scratch: &mut Scratch, spread: Spread, pieces: &mut [Piece<'_>], out: &mut [f32]) {
-    let width = base.config().width;
     let mut x = Vec::with_capacity(out.len());
-    for token in pieces.iter().flat_map(|p| p.tokens) {
-        let at = *token as usize * width;
-        x.extend_from_slice(&base.embed()[at..at + width]);
-    }
+    pieces.iter().flat_map(|p| p.tokens).for_each(|token| base.embed.column(*token as usize, &mut x));
     for index in 0..base.config().blocks.len() {
         block_forward(scratch, spread, weights, index, &mut x, pieces);
     }
     for piece in pieces.iter_mut() {
         piece.state.position += piece.tokens.len();
     }
-    normalize(&mut scratch.normed, &x, base.norm(), base.config().norm_epsilon);
+    normalize(&mut scratch.normed, &x, &base.norm, base.config().norm_epsilon);
     out.copy_from_slice(&scratch.normed);
 }
 

@@ -16,6 +16,7 @@ pub mod linear;
 pub mod math;
 pub mod mlp;
 pub mod norm;
+pub mod packed;
 pub mod quiet;
 pub mod real;
 pub mod rope;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Piece,
     layers::Scratch,
-    rows::{Spread, add_to, gate, linear, normalize},
+    rows::{add_to, gate, normalize},
     state::FastState,
     weights::Under,
 };
@@ -15,6 +15,7 @@ use crate::{
         delta, fast,
         math::{axpy, simd},
         mlp::Activation,
+        packed::{Packed, Spread},
         real::Real,
     },
 };
@@ -22,23 +23,24 @@ use crate::{
 /// A bank's tensors.
 #[derive(Debug, Clone)]
 pub(super) enum BankWeights {
-    Perceptron { gate: Option<Arc<[f32]>>, up: Arc<[f32]>, down: Arc<[f32]>, activation: Activation },
-    Memory { width: usize, period: usize, qkv: Arc<[f32]>, gate: Arc<[f32]>, retention: f32, out: Arc<[f32]> },
+    Perceptron { gate: Option<Packed>, up: Packed, down: Packed, activation: Activation },
+    Memory { width: usize, period: usize, qkv: Packed, gate: Packed, retention: f32, out: Packed },
 }
 
 impl BankWeights {
     pub(super) fn of(config: &BankConfig, under: &Under<'_>) -> Self {
         match config.shape {
             BankShape::Perceptron { activation, .. } => {
-                Self::Perceptron { gate: under.find("gate"), up: under.take("up"), down: under.take("down"), activation }
+                let (gate, up, down) = (under.find_matrix("gate"), under.matrix("up"), under.matrix("down"));
+                Self::Perceptron { gate, up, down, activation }
             }
             BankShape::Memory { width } => Self::Memory {
                 width,
                 period: config.tokens().unwrap_or(1) as usize,
-                qkv: under.take("qkv"),
-                gate: under.take("gate"),
+                qkv: under.matrix("qkv"),
+                gate: under.matrix("gate"),
                 retention: under.take("retention").first().map_or(1.0, |logit| logit.sigmoid()),
-                out: under.take("out"),
+                out: under.matrix("out"),
             },
         }
     }
@@ -82,20 +84,18 @@ impl BlockBanks<'_> {
                 normalize(&mut s.normed, x, &self.base.norms[before], self.epsilon);
             }
             if let Some(bank) = self.bank(n) {
-                self.say(bank, n, s, spread, x.len(), pieces);
+                self.say(bank, n, s, spread, pieces);
                 add_to(x, &s.out);
             }
         }
     }
 
-    fn say(&self, bank: &BankWeights, n: usize, s: &mut Scratch, spread: Spread, floats: usize, pieces: &mut [Piece<'_>]) {
-        let rows: usize = pieces.iter().map(|p| p.tokens.len()).sum();
-        let width = floats / rows;
+    fn say(&self, bank: &BankWeights, n: usize, s: &mut Scratch, spread: Spread, pieces: &mut [Piece<'_>]) {
         match bank {
             BankWeights::Perceptron { gate: gates, up, down, activation } => {
-                linear(&mut s.hidden, spread, &s.normed, gates.as_ref().unwrap_or(up), width);
+                gates.as_ref().unwrap_or(up).product(&mut s.hidden, &s.normed, spread);
                 if gates.is_some() {
-                    linear(&mut s.mixed, spread, &s.normed, up, width);
+                    up.product(&mut s.mixed, &s.normed, spread);
                 }
                 let (hidden, linear_part) = (&mut s.hidden, &s.mixed);
                 match gates {
@@ -110,13 +110,13 @@ impl BlockBanks<'_> {
                     }),
                     None => simd(|| activation.apply(hidden)),
                 }
-                linear(&mut s.out, spread, &s.hidden, down, down.len() / width);
+                down.product(&mut s.out, &s.hidden, spread);
             }
             BankWeights::Memory { width: inner, period, qkv, gate, retention, out } => {
-                linear(&mut s.qkv, spread, &s.normed, qkv, width);
-                linear(&mut s.gates, spread, &s.normed, gate, width);
+                qkv.product(&mut s.qkv, &s.normed, spread);
+                gate.product(&mut s.gates, &s.normed, spread);
                 self.write_and_read(s, (*inner, *period, *retention), n, pieces);
-                linear(&mut s.out, spread, &s.mixed, out, *inner);
+                out.product(&mut s.out, &s.mixed, spread);
             }
         }
     }

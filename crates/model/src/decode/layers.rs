@@ -3,8 +3,9 @@
 use super::{
     Piece, Weights,
     banks::BlockBanks,
-    rows::{Spread, add_to, normalize},
+    rows::{add_to, normalize},
 };
+use crate::kernels::packed::Spread;
 
 /// Buffers that keep their capacity between calls.
 #[derive(Debug, Default)]

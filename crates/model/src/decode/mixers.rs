@@ -11,7 +11,7 @@ use titans::BranchWeights;
 use super::{
     Piece,
     layers::Scratch,
-    rows::{Spread, add_bias, convolve, gate, linear, normalize_here},
+    rows::{add_bias, convolve, gate, normalize_here},
     state::{MixerState, Seen},
     weights::Under,
 };
@@ -20,6 +20,7 @@ use crate::{
     kernels::{
         delta::{self, DeltaMemory, Rule},
         math::simd,
+        packed::{Packed, Spread},
         rope::Turner,
     },
     memory::{
@@ -32,27 +33,27 @@ use crate::{
 /// The way in.
 #[derive(Debug)]
 pub(super) struct InletWeights {
-    width: usize,
-    channels: usize,
-    qkv: Arc<[f32]>,
+    qkv: Packed,
     bias: Option<Arc<[f32]>>,
     conv: Option<Arc<[f32]>>,
     silu: bool,
 }
 
 impl InletWeights {
-    fn of(under: &Under<'_>, width: usize, silu: bool) -> Self {
-        let qkv = under.take("qkv");
-        let channels = qkv.len() / width;
-        Self { width, channels, qkv, bias: under.find("qkv_bias"), conv: under.find("conv"), silu }
+    fn of(under: &Under<'_>, silu: bool) -> Self {
+        Self { qkv: under.matrix("qkv"), bias: under.find("qkv_bias"), conv: under.find("conv"), silu }
+    }
+
+    fn channels(&self) -> usize {
+        self.qkv.outputs()
     }
 
     /// Fills `s.qkv` from `s.normed`, convolved with what each sequence had before.
     fn enter(&self, s: &mut Scratch, spread: Spread, index: usize, pieces: &mut [Piece<'_>]) {
-        linear(&mut s.qkv, spread, &s.normed, &self.qkv, self.width);
+        self.qkv.product(&mut s.qkv, &s.normed, spread);
         add_bias(&mut s.qkv, self.bias.as_ref());
         let Some(conv) = &self.conv else { return };
-        let mut rows = s.qkv.chunks_exact_mut(self.channels);
+        let mut rows = s.qkv.chunks_exact_mut(self.channels());
         for piece in pieces {
             let tail = &mut piece.state.blocks[index].tail;
             for row in rows.by_ref().take(piece.tokens.len()) {
@@ -66,26 +67,25 @@ impl InletWeights {
 #[derive(Debug)]
 pub(super) struct OutletWeights {
     norm: Arc<[f32]>,
-    gate: Option<Arc<[f32]>>,
-    out: Arc<[f32]>,
-    width: usize,
+    gate: Option<Packed>,
+    out: Packed,
     epsilon: f32,
 }
 
 impl OutletWeights {
     fn of(under: &Under<'_>, config: &ModelConfig) -> Self {
-        let (norm, gate, out) = (under.take("norm"), under.find("gate"), under.take("out"));
-        Self { norm, gate, out, width: config.width, epsilon: config.norm_epsilon }
+        let (norm, gate, out) = (under.take("norm"), under.find_matrix("gate"), under.matrix("out"));
+        Self { norm, gate, out, epsilon: config.norm_epsilon }
     }
 
     /// Fills `s.out` from `s.mixed`.
     fn leave(&self, s: &mut Scratch, spread: Spread) {
         normalize_here(&mut s.mixed, &self.norm, self.epsilon);
         if let Some(weights) = &self.gate {
-            linear(&mut s.gates, spread, &s.normed, weights, self.width);
+            weights.product(&mut s.gates, &s.normed, spread);
             gate(&mut s.mixed, &s.gates);
         }
-        linear(&mut s.out, spread, &s.mixed, &self.out, self.out.len() / self.width);
+        self.out.product(&mut s.out, &s.mixed, spread);
     }
 }
 
@@ -108,7 +108,7 @@ pub(super) enum MixerWeights {
 #[derive(Debug)]
 pub(super) struct MemoryWeights {
     inlet: InletWeights,
-    gates: Option<Arc<[f32]>>,
+    gates: Option<Packed>,
     memory: Memory,
     outlet: OutletWeights,
     /// Attention, in those variants of Titans that have it.
@@ -142,16 +142,16 @@ impl MixerWeights {
             }
         };
         let silu = !matches!(mixer, MixerConfig::RetNet(_));
-        let inlet = InletWeights::of(under, config.width, silu);
+        let inlet = InletWeights::of(under, silu);
         let branch = if let MixerConfig::Titans(c) = mixer { BranchWeights::of(c, config, under) } else { None };
         let outlet = OutletWeights::of(under, config);
-        Self::Memory(MemoryWeights { inlet, gates: under.find("gates"), memory, outlet, branch, heads })
+        Self::Memory(MemoryWeights { inlet, gates: under.find_matrix("gates"), memory, outlet, branch, heads })
     }
 
     /// The state before the first token, and the rows that a convolution keeps.
     pub(super) fn start(&self) -> (MixerState, Vec<f32>) {
         match self {
-            Self::Attention(w) => (MixerState::Attention { keys: Vec::new(), values: Vec::new() }, w.inlet().tail()),
+            Self::Attention(w) => (w.start(), w.inlet().tail()),
             Self::Memory(w) => (w.start(), w.inlet.tail()),
         }
     }
@@ -167,7 +167,7 @@ impl MixerWeights {
 
 impl InletWeights {
     fn tail(&self) -> Vec<f32> {
-        self.conv.as_ref().map_or_else(Vec::new, |conv| vec![0.0; conv.len() - self.channels])
+        self.conv.as_ref().map_or_else(Vec::new, |conv| vec![0.0; conv.len() - self.channels()])
     }
 }
 
@@ -198,14 +198,14 @@ impl MemoryWeights {
     fn write(&self, s: &mut Scratch, spread: Spread, index: usize, pieces: &mut [Piece<'_>]) {
         self.inlet.enter(s, spread, index, pieces);
         if let Some(gates) = &self.gates {
-            linear(&mut s.gates, spread, &s.normed, gates, self.inlet.width);
+            gates.product(&mut s.gates, &s.normed, spread);
         }
         let rows: usize = pieces.iter().map(|p| p.tokens.len()).sum();
-        let width = self.outlet.out.len() / self.outlet.width;
+        let width = self.outlet.out.inputs();
         s.mixed.clear();
         s.mixed.resize(rows * width, 0.0);
         let logits = s.gates.len() / rows.max(1);
-        let mut rows = s.qkv.chunks_exact_mut(self.inlet.channels).zip(s.mixed.chunks_exact_mut(width)).enumerate();
+        let mut rows = s.qkv.chunks_exact_mut(self.inlet.channels()).zip(s.mixed.chunks_exact_mut(width)).enumerate();
         for piece in pieces {
             let position = piece.state.position;
             let state = &mut piece.state.blocks[index].mixer;

@@ -1,46 +1,12 @@
-//! Rows of many sequences: products, norms, convolutions.
+//! Rows of many sequences: norms, gates, convolutions.
 
 use std::sync::Arc;
 
 use crate::kernels::{
-    gemm::{Factor, Write, product, product_here},
-    math::{add, axpy, simd},
+    math::{add, simd},
     norm,
     real::Real,
 };
-
-/// Where a call's products run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spread {
-    /// On all threads: the call has one sequence.
-    All,
-    /// On this thread: every thread has sequences of its own.
-    Here,
-}
-
-/// Rows up to which a product is a sum of scaled weight rows: it reads the weights once, which is what decoding waits for.
-const FEW_ROWS: usize = 2;
-
-/// `out = x w`, `x [rows, i]`, `w [i, o]`.
-pub(super) fn linear(out: &mut Vec<f32>, spread: Spread, x: &[f32], w: &[f32], i: usize) {
-    let (rows, o) = (x.len() / i, w.len() / i);
-    out.clear();
-    out.resize(rows * o, 0.0);
-    if rows > FEW_ROWS {
-        let (x, w) = (Factor::new(x, rows, i), Factor::new(w, i, o));
-        return match spread {
-            Spread::All => product(out, Write::Set, x, w),
-            Spread::Here => product_here(out, Write::Set, x, w),
-        };
-    }
-    simd(|| {
-        for (x, out) in x.chunks_exact(i).zip(out.chunks_exact_mut(o)) {
-            for (x, w) in x.iter().zip(w.chunks_exact(o)) {
-                axpy(out, *x, w);
-            }
-        }
-    });
-}
 
 pub(super) fn add_to(x: &mut [f32], y: &[f32]) {
     simd(|| add(x, y));

@@ -9,13 +9,8 @@ use crate::{
 /// The state of one mixer.
 #[derive(Debug, Clone)]
 pub(super) enum MixerState {
-    /// Rotated keys and values of every position, `[T, G W]` each.
-    Attention {
-        /// Keys.
-        keys: Vec<f32>,
-        /// Values.
-        values: Vec<f32>,
-    },
+    /// What each group of query heads sees.
+    Attention { groups: Vec<Seen> },
     /// One memory `[K, V]` a head, one after the other.
     Linear { memory: Vec<f32> },
     /// A learning perceptron a head, and what attention sees where there is any.
@@ -24,11 +19,17 @@ pub(super) enum MixerState {
     Hope { heads: Vec<HopeHead> },
 }
 
-/// Rotated keys and values, `[T, H W]` each.
+/// Rotated keys and values of every position, a row each.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     pub keys: Vec<f32>,
     pub values: Vec<f32>,
+}
+
+impl Seen {
+    fn floats(&self) -> usize {
+        self.keys.capacity() + self.values.capacity()
+    }
 }
 
 /// An in-session memory of one block.
@@ -97,11 +98,9 @@ impl SessionState {
 impl BlockState {
     fn floats(&self) -> usize {
         let mixer = match &self.mixer {
-            MixerState::Attention { keys, values } => keys.capacity() + values.capacity(),
+            MixerState::Attention { groups } => groups.iter().map(Seen::floats).sum(),
             MixerState::Linear { memory } => memory.len(),
-            MixerState::Titans { heads, seen } => {
-                heads.iter().map(TitansHead::floats).sum::<usize>() + seen.keys.capacity() + seen.values.capacity()
-            }
+            MixerState::Titans { heads, seen } => heads.iter().map(TitansHead::floats).sum::<usize>() + seen.floats(),
             MixerState::Hope { heads } => heads.iter().map(HopeHead::floats).sum(),
         };
         let fast = |f: &FastState| f.memory.len() + f.keys.capacity() + f.values.capacity();

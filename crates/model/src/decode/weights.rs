@@ -10,6 +10,7 @@ use crate::{
     chat::{Chat, ChatLayout, ChatTokens},
     config::{HeadConfig, ModelConfig},
     error::ModelError,
+    kernels::packed::Packed,
     params,
     tensors::{self, Precision, SLOW, Tensors},
     tokenizer::Tokenizer,
@@ -24,8 +25,14 @@ pub struct Base {
     tensors: Tensors,
     /// The slow banks of generation 0, where they are parts of the original.
     stacked: Option<Tensors>,
+    /// A column a token, `[W, V]`.
+    pub(super) embed: Packed,
+    /// `[W, V]`
+    pub(super) head: Packed,
+    pub(super) norm: Arc<[f32]>,
     pub(super) blocks: Vec<BlockWeights>,
     slow_layout: BTreeMap<String, Vec<usize>>,
+    pub(super) parameters: usize,
 }
 
 /// The frozen weights of one block.
@@ -52,6 +59,17 @@ impl Under<'_> {
     /// A tensor that the layout was checked to have.
     pub(super) fn take(&self, name: &str) -> Arc<[f32]> {
         self.find(name).unwrap_or_default()
+    }
+
+    /// A matrix that may be missing, ready for products.
+    pub(super) fn find_matrix(&self, name: &str) -> Option<Packed> {
+        let values = self.tensors.get(&format!("{}.{name}", self.name))?;
+        Some(Packed::new(&values.data, *values.shape.first()?))
+    }
+
+    /// A matrix that the layout was checked to have.
+    pub(super) fn matrix(&self, name: &str) -> Packed {
+        self.find_matrix(name).unwrap_or_else(|| Packed::new(&[], 1))
     }
 
     /// One level deeper.
@@ -118,7 +136,15 @@ impl Base {
             }
         });
         let blocks = blocks.collect();
-        Ok(Self { config, tokenizer, dialog: Chat::default(), tensors, stacked, blocks, slow_layout })
+        let embed = Packed::transposed(&tensors["embed"].data, config.width);
+        let head = match config.head {
+            HeadConfig::Tied => embed.clone(),
+            HeadConfig::Own | HeadConfig::FromLast { .. } => Packed::transposed(&tensors["head"].data, config.width),
+        };
+        let norm = Arc::from(tensors["norm"].data.as_slice());
+        let dialog = Chat::default();
+        let parameters = frozen.values().chain(slow_layout.values()).map(|shape| shape.iter().product::<usize>()).sum();
+        Ok(Self { config, tokenizer, dialog, tensors, stacked, embed, head, norm, blocks, slow_layout, parameters })
     }
 
     /// The files of the base that ships in this program, by name.
@@ -151,7 +177,13 @@ impl Base {
         self.config.max_context
     }
 
-    /// Every tensor outside the slow banks.
+    /// Lets go of what only training needs, so that serving holds the weights once.
+    #[must_use]
+    pub fn to_serve(self) -> Self {
+        Self { tensors: Tensors::new(), ..self }
+    }
+
+    /// Every tensor outside the slow banks; none [to serve](Base::to_serve).
     pub fn tensors(&self) -> &Tensors {
         &self.tensors
     }
@@ -178,22 +210,6 @@ impl Base {
         let all = params::collect(&self.config, &model);
         let slow: Tensors = all.into_iter().filter(|(name, _)| name.contains(SLOW)).collect();
         tensors::write("the untrained slow bank", &slow)
-    }
-
-    pub(super) fn embed(&self) -> &[f32] {
-        &self.tensors["embed"].data
-    }
-
-    pub(super) fn head(&self) -> &[f32] {
-        let name = match self.config.head {
-            HeadConfig::Tied => "embed",
-            HeadConfig::Own | HeadConfig::FromLast { .. } => "head",
-        };
-        &self.tensors[name].data
-    }
-
-    pub(super) fn norm(&self) -> &[f32] {
-        &self.tensors["norm"].data
     }
 }
 

@@ -290,3 +290,41 @@ pub fn read<T: Real>(out: &mut [T], q: &[T], keys: &[T], values: &[T], row: usiz
         axpy(out, *p, &v[at..at + width]);
     }
 }
+
+/// From so many queries on, products of matrices are faster than one query after the other.
+const BLOCK_FROM: usize = 4;
+
+/// Queries of one head, `[T, W]`, that belong to the last of its positions, against the keys and values of all, `[C, W]`; adds to `out`, `[T, W]`.
+pub fn answer(out: &mut [f32], q: &[f32], (keys, values): (&[f32], &[f32]), width: usize, window: Option<usize>) {
+    let (queries, positions) = (q.len() / width, keys.len() / width);
+    let past = positions - queries;
+    let rule = Attention { heads: 1, kv_heads: 1, rope: None, window, prefix: 0 };
+    let first = |t: usize| (t + 1).saturating_sub(window.unwrap_or(positions));
+    let mut scores = Vec::new();
+    if queries < BLOCK_FROM {
+        for (n, (q, out)) in q.chunks_exact(width).zip(out.chunks_exact_mut(width)).enumerate() {
+            let seen = first(past + n) * width..(past + n + 1) * width;
+            simd(|| read(out, q, &keys[seen.clone()], &values[seen], width, 0, &mut scores));
+        }
+        return;
+    }
+    let scale = (width as f32).sqrt().recip();
+    for (n, (q, out)) in q.chunks(BLOCK * width).zip(out.chunks_mut(BLOCK * width)).enumerate() {
+        let (from, rows) = (past + n * BLOCK, q.len() / width);
+        let (keys_from, to) = (first(from), from + rows);
+        let seen = |x| Factor::new(x, to - keys_from, width);
+        scores.clear();
+        scores.resize(rows * (to - keys_from), 0.0);
+        let cut = keys_from * width..to * width;
+        product_here(&mut scores, Write::Set, Factor::new(q, rows, width), seen(&keys[cut.clone()]).t());
+        simd(|| {
+            super::math::scale(&mut scores, scale);
+            for (row, t) in scores.chunks_exact_mut(to - keys_from).zip(from..) {
+                rule.hide(row, keys_from, t, HIDDEN as f32);
+                softmax(&mut row[..=t - keys_from]);
+                rule.hide(row, keys_from, t, 0.0);
+            }
+        });
+        product_here(out, Write::Add, Factor::new(&scores, rows, to - keys_from), seen(&values[cut]));
+    }
+}

@@ -6,7 +6,7 @@ use super::{
     super::{
         Piece,
         layers::Scratch,
-        rows::{Spread, add_bias, add_to, linear, normalize, normalize_here},
+        rows::{add_bias, add_to, normalize, normalize_here},
         state::{MixerState, Seen},
         weights::Under,
     },
@@ -17,6 +17,7 @@ use crate::{
     kernels::{
         attention::{self, Attention},
         math::simd,
+        packed::{Packed, Spread},
         real::Real,
         rope::Turner,
     },
@@ -32,10 +33,10 @@ pub(super) struct BranchWeights {
     turner: Turner,
     /// What every query sees: rotated keys and values of the learned tokens.
     start: Seen,
-    out: Option<Arc<[f32]>>,
+    out: Option<Packed>,
     norm: Arc<[f32]>,
-    ask: Arc<[f32]>,
-    answer: Arc<[f32]>,
+    /// Where the memory is the attention's context: what it is asked and what its answer becomes.
+    ask: Option<[Packed; 2]>,
     inner: usize,
     epsilon: f32,
 }
@@ -48,13 +49,12 @@ impl BranchWeights {
         let mut weights = Self {
             variant: c.variant,
             op,
-            inlet: InletWeights::of(&under, config.width, false),
+            inlet: InletWeights::of(&under, false),
             turner: Turner::new(c.head_width, &ROPE),
             start: Seen::default(),
-            out: under.find("out"),
+            out: under.find_matrix("out"),
             norm: under.take("norm"),
-            ask: under.take("ask"),
-            answer: under.take("answer"),
+            ask: under.find_matrix("ask").map(|ask| [ask, under.matrix("answer")]),
             inner: c.heads * c.head_width,
             epsilon: config.norm_epsilon,
         };
@@ -75,7 +75,7 @@ impl BranchWeights {
     /// One token of the stream after those that were seen: what its heads see.
     fn look(&self, seen: &mut Seen, token: &[f32], scores: &mut Vec<f32>) -> Vec<f32> {
         let mut qkv = Vec::new();
-        linear(&mut qkv, Spread::Here, token, &self.inlet.qkv, self.inlet.width);
+        self.inlet.qkv.product(&mut qkv, token, Spread::Here);
         add_bias(&mut qkv, self.inlet.bias.as_ref());
         self.attend(seen, &mut qkv, scores)
     }
@@ -120,7 +120,7 @@ impl MemoryWeights {
             let said = std::mem::take(&mut s.out);
             let seen = branch.rows(s, index, pieces);
             match &branch.out {
-                Some(out) => linear(&mut s.out, spread, &seen, out, branch.inner),
+                Some(out) => out.product(&mut s.out, &seen, spread),
                 None => s.out = seen,
             }
             add_to(&mut s.out, &said);
@@ -131,12 +131,12 @@ impl MemoryWeights {
         normalize_here(&mut seen, &branch.norm, branch.epsilon);
         normalize_here(&mut s.mixed, &self.outlet.norm, self.outlet.epsilon);
         simd(|| seen.iter_mut().zip(&s.mixed).for_each(|(seen, m)| *seen *= m.sigmoid()));
-        linear(&mut s.out, spread, &seen, &self.outlet.out, branch.inner);
+        self.outlet.out.product(&mut s.out, &seen, spread);
     }
 
     /// MAC, token by token: what the memory says about a token, attention over both, the memory of what came out. Fills `s.out`.
     pub(super) fn context(&self, branch: &BranchWeights, s: &mut Scratch, index: usize, pieces: &mut [Piece<'_>]) {
-        let width = self.inlet.width;
+        let width = self.inlet.qkv.inputs();
         let rows = std::mem::take(&mut s.normed);
         let mut out = Vec::with_capacity(rows.len());
         let mut tokens = rows.chunks_exact(width);
@@ -161,15 +161,16 @@ impl MemoryWeights {
         let MixerState::Titans { heads, seen } = &mut piece.state.blocks[index].mixer else {
             unreachable!("a session's state was made by the same block")
         };
+        let Some([ask, answer]) = &branch.ask else { unreachable!("such attention asks the memory") };
         let (mut q, mut said, mut y) = (Vec::new(), Vec::new(), Vec::new());
-        linear(&mut q, Spread::Here, token, &branch.ask, self.inlet.width);
+        ask.product(&mut q, token, Spread::Here);
         let answers: Vec<f32> =
             heads.iter().zip(q.chunks_exact(program.width)).flat_map(|(head, q)| head.recall(program, q)).collect();
-        linear(&mut said, Spread::Here, &answers, &branch.answer, branch.inner);
+        answer.product(&mut said, &answers, Spread::Here);
         branch.look(seen, &said, &mut s.scores);
         let heads = branch.look(seen, token, &mut s.scores);
         match &branch.out {
-            Some(out) => linear(&mut y, Spread::Here, &heads, out, branch.inner),
+            Some(out) => out.product(&mut y, &heads, Spread::Here),
             None => y = heads,
         }
         y
@@ -187,7 +188,7 @@ impl MemoryWeights {
 impl BranchWeights {
     /// What the heads of every row in `s.hidden` see.
     fn rows(&self, s: &mut Scratch, index: usize, pieces: &mut [Piece<'_>]) -> Vec<f32> {
-        let width = self.inlet.width;
+        let width = self.inlet.qkv.inputs();
         let mut out = Vec::new();
         let mut tokens = s.hidden.chunks_exact(width);
         for piece in pieces {
