@@ -5,11 +5,15 @@ mod house;
 mod landing;
 mod logging;
 mod model;
+mod peers;
 mod seal;
 mod swap;
 mod train;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use nocturne_model::DeviceName;
@@ -29,6 +33,7 @@ Examples:
   nocturne bench decode
   nocturne bench all --json bench.json
   nocturne bench model --task mqar,parity        architectures against each other
+  nocturne bench peers --python python3          against PyTorch
   nocturne bench landing --kafka localhost:9092 --sizes 1024 --partitions 8 --records 100000,1000000";
 
 /// What is measured.
@@ -56,6 +61,8 @@ pub(crate) enum What {
 enum Only {
     /// Compare architectures on synthetic tasks: accuracy over seeds, and speed over the context
     Model(model::ModelArgs),
+    /// Compare decoding and training with PyTorch and candle, on the same work in the same run
+    Peers(peers::PeersArgs),
 }
 
 #[derive(Debug, Args)]
@@ -83,7 +90,10 @@ impl BenchArgs {
     /// What is asked of the comparison of architectures, if it is meant.
     #[cfg(test)]
     fn model(self) -> Option<model::ModelArgs> {
-        self.only.map(|Only::Model(args)| args)
+        match self.only {
+            Some(Only::Model(args)) => Some(args),
+            _ => None,
+        }
     }
 }
 
@@ -100,8 +110,10 @@ struct Figures {
 }
 
 pub(crate) async fn run(global: &Global, args: BenchArgs) -> anyhow::Result<Outcome> {
-    if let Some(Only::Model(args)) = args.only {
-        return model::run(global, args).await;
+    match args.only {
+        Some(Only::Model(args)) => return model::run(global, args).await,
+        Some(Only::Peers(args)) => return tokio::task::block_in_place(|| peers::run(global, &args)),
+        None => {}
     }
     let wants = |what| args.what == what || args.what == What::All;
     let files = bases::files(args.base.as_deref())?;
@@ -137,6 +149,17 @@ pub(crate) async fn run(global: &Global, args: BenchArgs) -> anyhow::Result<Outc
     }
     output::show(global.format, &figures, describe)?;
     Ok(Outcome::Done)
+}
+
+/// Runs work over and over, at least so long; units a second. The first run, which warms up, is not counted.
+fn rate(units: usize, least: Duration, mut work: impl FnMut()) -> f64 {
+    work();
+    let (begun, mut runs) = (Instant::now(), 0);
+    while begun.elapsed() < least {
+        work();
+        runs += 1;
+    }
+    (units * runs) as f64 / begun.elapsed().as_secs_f64()
 }
 
 fn describe(figures: &Figures) -> String {

@@ -1,6 +1,6 @@
 //! The architectures of this build: two blocks of one mixer each, everything else equal.
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use nocturne_model::{
@@ -15,7 +15,7 @@ use nocturne_synthetic::{Example, Readout, Tally, Task};
 use serde_json::json;
 
 use super::learner::{Architectures, Learner, Score, Speed};
-use crate::failure::refused;
+use crate::{bench::rate, failure::refused};
 
 /// Channels, heads, blocks and hidden channels of every model that is compared.
 const WIDTH: usize = 64;
@@ -118,21 +118,10 @@ impl Learner for Student {
 const STEP_TOKENS: usize = 4_096;
 
 /// What is measured runs at least so long.
-const SECONDS: f64 = 1.5;
+const LEAST: Duration = Duration::from_millis(1_500);
 
 fn tokens(count: usize, salt: usize) -> Vec<u32> {
     (0..count).map(|n| ((n * 7_919 + salt * 104_729) % SPEED_VOCABULARY) as u32).collect()
-}
-
-/// Runs work over and over; units a second. The first run, which warms up, is not counted.
-fn rate(units: usize, mut work: impl FnMut()) -> f64 {
-    work();
-    let (begun, mut runs) = (Instant::now(), 0);
-    while begun.elapsed().as_secs_f64() < SECONDS {
-        work();
-        runs += 1;
-    }
-    (units * runs) as f64 / begun.elapsed().as_secs_f64()
 }
 
 fn training_speed(trainer: &mut Trainer, context: usize) -> f64 {
@@ -141,7 +130,7 @@ fn training_speed(trainer: &mut Trainer, context: usize) -> f64 {
     };
     let count = (STEP_TOKENS / context).max(1);
     let rows: Vec<Row> = (0..count).map(|n| Row { ids: tokens(context, n), aims: aims(context).collect(), quiet: 0.0 }).collect();
-    rate(count * context, || {
+    rate(count * context, LEAST, || {
         trainer.step(&rows, 1e-3, SlowBank::On);
     })
 }
@@ -156,12 +145,12 @@ fn decoding_speed(config: &ModelConfig, tensors: Tensors, context: usize) -> any
     let mut decoder = Decoder::new(&base);
     let prompt = tokens(context, 0);
     let mut read = SessionState::new(&base);
-    let reading = rate(context, || {
+    let reading = rate(context, LEAST, || {
         read = SessionState::new(&base);
         decoder.prefill(&weights, &mut read, &prompt);
     });
     const GENERATED: usize = 64;
-    let generating = rate(GENERATED, || {
+    let generating = rate(GENERATED, LEAST, || {
         let mut state = read.clone();
         for n in 0..GENERATED {
             decoder.step(&weights, &mut [StepInput { state: &mut state, token: (n % SPEED_VOCABULARY) as u32 }]);

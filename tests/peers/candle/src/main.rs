@@ -1,0 +1,100 @@
+//! The decoding work of `nocturne bench peers` by candle: the last argument is a request, the last line of the output the figures.
+
+use std::{env, fs, path::PathBuf, time::Instant};
+
+use anyhow::{Context, bail};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::llama::{Cache, Config, Llama, LlamaConfig};
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize)]
+struct Request {
+    checkpoint: PathBuf,
+    threads: usize,
+    seconds: f64,
+    works: Vec<Work>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+enum Work {
+    Read { batch: usize, prompt: usize },
+    Generate { batch: usize, prompt: usize, tokens: usize },
+    Train {},
+}
+
+#[derive(Serialize)]
+struct Measured {
+    program: String,
+    tokens_per_second: Vec<Option<f64>>,
+}
+
+struct Model {
+    llama: Llama,
+    config: Config,
+    device: Device,
+}
+
+impl Model {
+    fn load(folder: &std::path::Path) -> anyhow::Result<Self> {
+        let config: LlamaConfig = serde_json::from_slice(&fs::read(folder.join("config.json"))?)?;
+        let config = config.into_config(false);
+        let device = Device::Cpu;
+        // SAFETY: nobody changes the file while it is mapped.
+        let weights = unsafe { VarBuilder::from_mmaped_safetensors(&[folder.join("model.safetensors")], DType::F32, &device)? };
+        Ok(Self { llama: Llama::load(weights, &config)?, config, device })
+    }
+
+    fn ids(&self, batch: usize, tokens: usize, first: usize, salts: bool) -> anyhow::Result<Tensor> {
+        let id = |n: usize, salt: usize| ((n * 7_919 + salt * 104_729) % self.config.vocab_size) as u32;
+        let row = |salt: usize| (first..first + tokens).map(move |n| id(n, if salts { salt } else { 0 }));
+        let all: Vec<u32> = (0..batch).flat_map(row).collect();
+        Ok(Tensor::from_vec(all, (batch, tokens), &self.device)?)
+    }
+
+    fn read(&self, batch: usize, prompt: usize) -> anyhow::Result<Cache> {
+        let mut cache = Cache::new(true, DType::F32, &self.config, &self.device)?;
+        self.llama.forward(&self.ids(batch, prompt, 0, true)?, 0, &mut cache)?;
+        Ok(cache)
+    }
+
+    fn generate(&self, cache: &mut Cache, batch: usize, prompt: usize, tokens: usize) -> anyhow::Result<()> {
+        for n in 0..tokens {
+            self.llama.forward(&self.ids(batch, 1, n, false)?, prompt + n, cache)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs work over and over; units a second. The first run, which warms up, is not counted.
+fn rate(units: usize, seconds: f64, mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    work()?;
+    let (begun, mut runs) = (Instant::now(), 0);
+    while begun.elapsed().as_secs_f64() < seconds {
+        work()?;
+        runs += 1;
+    }
+    Ok((units * runs) as f64 / begun.elapsed().as_secs_f64())
+}
+
+fn main() -> anyhow::Result<()> {
+    let Some(request) = env::args().next_back() else { bail!("give a request") };
+    let request: Request = serde_json::from_str(&request).context("reading the request")?;
+    // SAFETY: no thread runs yet that could read the environment.
+    unsafe { env::set_var("RAYON_NUM_THREADS", request.threads.to_string()) };
+    let model = Model::load(&request.checkpoint).context("loading the checkpoint")?;
+    let mut figures = Vec::new();
+    for work in &request.works {
+        figures.push(match work {
+            Work::Read { batch, prompt } => Some(rate(batch * prompt, request.seconds, || model.read(*batch, *prompt).map(drop))?),
+            Work::Generate { batch, prompt, tokens } => {
+                let read = model.read(*batch, *prompt)?;
+                Some(rate(batch * tokens, request.seconds, || model.generate(&mut read.clone(), *batch, *prompt, *tokens))?)
+            }
+            Work::Train {} => None,
+        });
+    }
+    println!("{}", serde_json::to_string(&Measured { program: "candle 0.11, float32".into(), tokens_per_second: figures })?);
+    Ok(())
+}
