@@ -2,14 +2,29 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::kernels::{
     math::{add, simd},
     norm,
     real::Real,
 };
 
+/// Numbers from which a loop over rows is worth a second thread.
+const PARALLEL_FROM: usize = 1 << 15;
+
+/// Calls `f(first number, rows of x)` for all rows, on all threads where there are many.
+fn each<F: Fn(usize, &mut [f32]) + Sync>(x: &mut [f32], width: usize, f: F) {
+    let threads = rayon::current_num_threads();
+    if threads < 2 || x.len() < PARALLEL_FROM || rayon::current_thread_index().is_none() {
+        return f(0, x);
+    }
+    let part = (x.len() / width).div_ceil(threads) * width;
+    x.par_chunks_mut(part).enumerate().for_each(|(n, rows)| f(n * part, rows));
+}
+
 pub(super) fn add_to(x: &mut [f32], y: &[f32]) {
-    simd(|| add(x, y));
+    each(x, 1, |from, x| simd(|| add(x, &y[from..])));
 }
 
 /// Adds a bias to every row.
@@ -23,7 +38,10 @@ pub(super) fn normalize(out: &mut Vec<f32>, x: &[f32], gain: &[f32], epsilon: f3
     out.clear();
     out.resize(x.len(), 0.0);
     let width = gain.len();
-    simd(|| out.chunks_exact_mut(width).zip(x.chunks_exact(width)).for_each(|(o, x)| norm::row(o, x, gain, epsilon)));
+    each(out, width, |from, out| {
+        let rows = out.chunks_exact_mut(width).zip(x[from..].chunks_exact(width));
+        simd(|| rows.for_each(|(o, x)| norm::row(o, x, gain, epsilon)));
+    });
 }
 
 /// Normalizes groups as wide as the gain where they are.
@@ -38,7 +56,7 @@ pub(super) fn normalize_here(x: &mut [f32], gain: &[f32], epsilon: f32) {
 
 /// Multiplies by the SiLU of gates.
 pub(super) fn gate(x: &mut [f32], gates: &[f32]) {
-    simd(|| x.iter_mut().zip(gates).for_each(|(x, g)| *x *= g * g.sigmoid()));
+    each(x, 1, |from, x| simd(|| x.iter_mut().zip(&gates[from..]).for_each(|(x, g)| *x *= g * g.sigmoid())));
 }
 
 /// Convolves one row with the rows before it and remembers it.

@@ -3,6 +3,7 @@
 //! Queries are taken in blocks, so that nothing above the diagonal is computed and no row of probabilities outlives its block; the backward pass
 //! computes them again from the logarithms of their normalizers (Dao et al., `FlashAttention`).
 
+use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
 use super::{
@@ -304,7 +305,8 @@ pub fn answer(out: &mut [f32], q: &[f32], (keys, values): (&[f32], &[f32]), widt
     if queries < BLOCK_FROM {
         for (n, (q, out)) in q.chunks_exact(width).zip(out.chunks_exact_mut(width)).enumerate() {
             let seen = first(past + n) * width..(past + n + 1) * width;
-            simd(|| read(out, q, &keys[seen.clone()], &values[seen], width, 0, &mut scores));
+            let one = One { out, q, keys: &keys[seen.clone()], values: &values[seen], scores: &mut scores };
+            pulp::Arch::new().dispatch(one);
         }
         return;
     }
@@ -317,14 +319,48 @@ pub fn answer(out: &mut [f32], q: &[f32], (keys, values): (&[f32], &[f32]), widt
         scores.resize(rows * (to - keys_from), 0.0);
         let cut = keys_from * width..to * width;
         product_here(&mut scores, Write::Set, Factor::new(q, rows, width), seen(&keys[cut.clone()]).t());
-        simd(|| {
-            super::math::scale(&mut scores, scale);
-            for (row, t) in scores.chunks_exact_mut(to - keys_from).zip(from..) {
-                rule.hide(row, keys_from, t, HIDDEN as f32);
-                softmax(&mut row[..=t - keys_from]);
-                rule.hide(row, keys_from, t, 0.0);
-            }
-        });
+        pulp::Arch::new().dispatch(Soften { rule: &rule, scores: &mut scores, scale, span: Span { from, to, keys_from } });
         product_here(out, Write::Add, Factor::new(&scores, rows, to - keys_from), seen(&values[cut]));
+    }
+}
+
+/// One query; not a closure, since those are inlined into the function that has the processor's features only when they are small.
+struct One<'a> {
+    out: &'a mut [f32],
+    q: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    scores: &'a mut Vec<f32>,
+}
+
+impl NullaryFnOnce for One<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        read(self.out, self.q, self.keys, self.values, self.q.len(), 0, self.scores);
+    }
+}
+
+/// The softmax of a block's rows; not a closure either.
+struct Soften<'a> {
+    rule: &'a Attention,
+    scores: &'a mut [f32],
+    scale: f32,
+    span: Span,
+}
+
+impl NullaryFnOnce for Soften<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        super::math::scale(self.scores, self.scale);
+        let Span { from, keys_from, .. } = self.span;
+        for (row, t) in self.scores.chunks_exact_mut(self.span.keys()).zip(from..) {
+            self.rule.hide(row, keys_from, t, HIDDEN as f32);
+            softmax(&mut row[..=t - keys_from]);
+            self.rule.hide(row, keys_from, t, 0.0);
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use half::bf16;
-use pulp::NullaryFnOnce;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Columns of a panel: two of the widest vectors.
@@ -14,6 +14,9 @@ const PANEL: usize = 32;
 
 /// Rows whose sums fit into registers together with a line of weights, on the widest vectors.
 const ROWS: usize = 8;
+
+/// The same on narrower ones, of which there are fewer.
+const ROWS_OF_NARROW: usize = 2;
 
 /// Products of at least this many weights are worth a second thread.
 const PARALLEL_FROM: usize = 1 << 19;
@@ -33,34 +36,70 @@ pub enum Spread {
     Here,
 }
 
-/// One input's weights for a panel, aligned to a cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-struct Line<C>([C; PANEL]);
-
-/// A stored weight.
-trait Cell: Copy + Sync {
-    fn wide(self) -> f32;
+/// How a panel's weights for one input are stored.
+trait Line: Copy + Send + Sync {
+    fn new(weights: [f32; PANEL]) -> Self;
+    fn get(&self, column: usize) -> f32;
+    /// All of them, in `V` vectors.
+    fn vectors<S: Simd, const V: usize>(&self, simd: S) -> [S::f32s; V];
 }
 
-impl Cell for f32 {
+/// As they are.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Single([f32; PANEL]);
+
+impl Line for Single {
+    fn new(weights: [f32; PANEL]) -> Self {
+        Self(weights)
+    }
+
+    fn get(&self, column: usize) -> f32 {
+        self.0[column]
+    }
+
     #[inline(always)]
-    fn wide(self) -> f32 {
-        self
+    fn vectors<S: Simd, const V: usize>(&self, _: S) -> [S::f32s; V] {
+        let (vectors, _) = S::as_simd_f32s(&self.0);
+        std::array::from_fn(|v| vectors[v])
     }
 }
 
-impl Cell for bf16 {
+/// In bf16: a word holds a column of the first half of the panel in its lower bits and one of the second half in its upper ones, so that a shift and a mask
+/// give both.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Brain([u32; PANEL / 2]);
+
+const UPPER: u32 = 0xffff_0000;
+
+impl Line for Brain {
+    fn new(weights: [f32; PANEL]) -> Self {
+        let bits = |n: usize| u32::from(bf16::from_f32(weights[n]).to_bits());
+        Self(std::array::from_fn(|n| bits(n) | bits(n + PANEL / 2) << 16))
+    }
+
+    fn get(&self, column: usize) -> f32 {
+        let word = self.0[column % (PANEL / 2)];
+        f32::from_bits(if column < PANEL / 2 { word << 16 } else { word & UPPER })
+    }
+
     #[inline(always)]
-    fn wide(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
+    fn vectors<S: Simd, const V: usize>(&self, simd: S) -> [S::f32s; V] {
+        let (words, _) = S::as_simd_u32s(&self.0);
+        let (sixteen, upper) = (simd.splat_u32s(16), simd.splat_u32s(UPPER));
+        std::array::from_fn(|v| {
+            let bits =
+                if v < V / 2 { simd.wrapping_dyn_shl_u32s(words[v], sixteen) } else { simd.and_u32s(words[v - V / 2], upper) };
+            simd.transmute_f32s_u32s(bits)
+        })
     }
 }
 
 #[derive(Debug, Clone)]
 enum Lines {
-    Single(Arc<[Line<f32>]>),
-    Brain(Arc<[Line<bf16>]>),
+    Single(Arc<[Single]>),
+    Brain(Arc<[Brain]>),
 }
 
 /// A matrix `[inputs, outputs]`; clones share the weights.
@@ -83,13 +122,10 @@ impl Packed {
         Self::from_cells(weights, inputs, weights.len() / inputs.max(1), |i, o| o * inputs + i)
     }
 
-    fn from_cells(weights: &[f32], inputs: usize, outputs: usize, at: impl Fn(usize, usize) -> usize) -> Self {
-        let is_brain = weights.iter().all(|w| w.to_bits().trailing_zeros() >= 16);
-        let lines = if is_brain {
-            Lines::Brain(pack(inputs, outputs, bf16::ZERO, |i, o| bf16::from_f32(weights[at(i, o)])))
-        } else {
-            Lines::Single(pack(inputs, outputs, 0.0, |i, o| weights[at(i, o)]))
-        };
+    fn from_cells(weights: &[f32], inputs: usize, outputs: usize, at: impl Fn(usize, usize) -> usize + Sync) -> Self {
+        let is_brain = weights.par_iter().all(|w| w.to_bits().trailing_zeros() >= 16);
+        let cell = |i: usize, o: usize| weights[at(i, o)];
+        let lines = if is_brain { Lines::Brain(pack(inputs, outputs, cell)) } else { Lines::Single(pack(inputs, outputs, cell)) };
         Self { inputs, outputs, lines }
     }
 
@@ -119,125 +155,195 @@ impl Packed {
         assert!(output < self.outputs, "output {output} of {}", self.outputs);
         let (panel, place) = (output / PANEL * self.inputs, output % PANEL);
         match &self.lines {
-            Lines::Single(lines) => out.extend(lines[panel..panel + self.inputs].iter().map(|line| line.0[place])),
-            Lines::Brain(lines) => out.extend(lines[panel..panel + self.inputs].iter().map(|line| line.0[place].wide())),
+            Lines::Single(lines) => out.extend(lines[panel..panel + self.inputs].iter().map(|line| line.get(place))),
+            Lines::Brain(lines) => out.extend(lines[panel..panel + self.inputs].iter().map(|line| line.get(place))),
         }
     }
 
     /// `out = x w`, `x [rows, inputs]`, `out [rows, outputs]`.
     pub fn product(&self, out: &mut Vec<f32>, x: &[f32], spread: Spread) {
+        let rows = x.len() / self.inputs;
         out.clear();
-        out.resize(x.len() / self.inputs * self.outputs, 0.0);
+        out.resize(rows * self.outputs, 0.0);
+        let most = Arch::new().dispatch(Most);
+        let x = interleave(x, self.inputs, most);
+        let task = Task { x: &x, rows, inputs: self.inputs, most };
         match &self.lines {
-            Lines::Single(lines) => self.spread(lines, out, x, spread),
-            Lines::Brain(lines) => self.spread(lines, out, x, spread),
+            Lines::Single(lines) => task.spread(lines, out, self.outputs, spread),
+            Lines::Brain(lines) => task.spread(lines, out, self.outputs, spread),
         }
     }
+}
 
-    fn spread<C: Cell>(&self, lines: &[Line<C>], out: &mut [f32], x: &[f32], spread: Spread) {
-        let (rows, threads) = (x.len() / self.inputs, rayon::current_num_threads());
-        if spread == Spread::Here || threads < 2 || rows.div_ceil(ROWS) * lines.len() * PANEL < PARALLEL_FROM {
-            return self.multiply(lines, x, out, self.outputs);
+/// In parallel, since the embeddings of a large model are packed for a second.
+fn pack<L: Line>(inputs: usize, outputs: usize, cell: impl Fn(usize, usize) -> f32 + Sync) -> Arc<[L]> {
+    let line = |n: usize| {
+        let (panel, i) = (n / inputs.max(1) * PANEL, n % inputs.max(1));
+        L::new(std::array::from_fn(|l| if panel + l < outputs { cell(i, panel + l) } else { 0.0 }))
+    };
+    let lines: Vec<L> = (0..outputs.div_ceil(PANEL) * inputs).into_par_iter().map(line).collect();
+    lines.into()
+}
+
+/// How many rows are best taken at once.
+struct Most;
+
+impl WithSimd for Most {
+    type Output = usize;
+
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        if S::F32_LANES * 2 >= PANEL { ROWS } else { ROWS_OF_NARROW }
+    }
+}
+
+/// How many rows are taken at once of those that are left.
+const fn block(rows: usize, most: usize) -> usize {
+    let largest = match rows {
+        ROWS.. => ROWS,
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
+    };
+    if largest < most { largest } else { most }
+}
+
+/// Rows with those of a block interleaved, `[block][inputs, rows of the block]`: the inner loop then reads on and on, with nothing to check.
+fn interleave(x: &[f32], inputs: usize, most: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(x.len());
+    let mut left = x;
+    while !left.is_empty() {
+        let count = block(left.len() / inputs, most);
+        let (rows, rest) = left.split_at(count * inputs);
+        match count {
+            ROWS => interleave_block::<ROWS>(rows, inputs, &mut out),
+            4 => interleave_block::<4>(rows, inputs, &mut out),
+            2 => interleave_block::<2>(rows, inputs, &mut out),
+            _ => out.extend_from_slice(rows),
+        }
+        left = rest;
+    }
+    out
+}
+
+fn interleave_block<const R: usize>(rows: &[f32], inputs: usize, out: &mut Vec<f32>) {
+    let rows: [&[f32]; R] = std::array::from_fn(|r| &rows[r * inputs..][..inputs]);
+    out.extend((0..inputs).flat_map(|i| rows.map(|row| row[i])));
+}
+
+/// Interleaved rows that are to be multiplied.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    x: &'a [f32],
+    rows: usize,
+    inputs: usize,
+    most: usize,
+}
+
+impl Task<'_> {
+    fn spread<L: Line>(self, lines: &[L], out: &mut [f32], width: usize, spread: Spread) {
+        let Self { x, rows, inputs, most } = self;
+        let threads = rayon::current_num_threads();
+        if spread == Spread::Here || threads < 2 || rows.div_ceil(most) * lines.len() * PANEL < PARALLEL_FROM {
+            return self.multiply(lines, out, width);
         }
         if rows >= ROWS_A_THREAD * threads {
-            let part = rows.div_ceil(threads * TASKS_A_THREAD).next_multiple_of(ROWS);
-            let parts = out.par_chunks_mut(part * self.outputs).zip(x.par_chunks(part * self.inputs));
-            return parts.for_each(|(out, x)| self.multiply(lines, x, out, self.outputs));
+            let part = rows.div_ceil(threads * TASKS_A_THREAD).next_multiple_of(most);
+            let parts = out.par_chunks_mut(part * width).zip(x.par_chunks(part * inputs));
+            return parts.for_each(|(out, x)| Task { x, rows: x.len() / inputs, ..self }.multiply(lines, out, width));
         }
-        let panels = (lines.len() / self.inputs).div_ceil(threads * TASKS_A_THREAD);
-        let parts = lines.par_chunks(panels * self.inputs);
+        let panels = (lines.len() / inputs).div_ceil(threads * TASKS_A_THREAD);
+        let parts = lines.par_chunks(panels * inputs);
         if rows == 1 {
             return out.par_chunks_mut(panels * PANEL).zip(parts).for_each(|(out, lines)| {
                 let width = out.len();
-                self.multiply(lines, x, out, width);
+                self.multiply(lines, out, width);
             });
         }
         // Columns of several rows do not lie together: each thread fills a part of its own.
-        let parts: Vec<Vec<f32>> = parts
-            .enumerate()
-            .map(|(n, lines)| {
-                let width = (self.outputs - n * panels * PANEL).min(panels * PANEL);
-                let mut part = vec![0.0; rows * width];
-                self.multiply(lines, x, &mut part, width);
-                part
-            })
-            .collect();
+        let part = |(n, lines): (usize, &[L])| {
+            let width = (width - n * panels * PANEL).min(panels * PANEL);
+            let mut part = vec![0.0; rows * width];
+            self.multiply(lines, &mut part, width);
+            part
+        };
+        let parts: Vec<Vec<f32>> = parts.enumerate().map(part).collect();
         for (n, part) in parts.iter().enumerate() {
-            let width = part.len() / rows;
-            for (out, part) in out.chunks_exact_mut(self.outputs).zip(part.chunks_exact(width)) {
-                out[n * panels * PANEL..][..width].copy_from_slice(part);
+            let columns = part.len() / rows;
+            for (out, part) in out.chunks_exact_mut(width).zip(part.chunks_exact(columns)) {
+                out[n * panels * PANEL..][..columns].copy_from_slice(part);
             }
         }
     }
 
     /// Multiplies with some panels on this thread; `out` has rows of `width`.
-    fn multiply<C: Cell>(&self, lines: &[Line<C>], x: &[f32], out: &mut [f32], width: usize) {
+    fn multiply<L: Line>(self, lines: &[L], out: &mut [f32], width: usize) {
         for (n, panel) in lines.chunks_exact(self.inputs).enumerate() {
             let columns = n * PANEL..width.min((n + 1) * PANEL);
-            pulp::Arch::new().dispatch(Job { panel, x, inputs: self.inputs, out: &mut *out, width, columns });
+            Arch::new().dispatch(Job { task: self, panel, out: &mut *out, width, columns });
         }
     }
 }
 
-fn pack<C: Copy>(inputs: usize, outputs: usize, zero: C, cell: impl Fn(usize, usize) -> C) -> Arc<[Line<C>]> {
-    let line = |panel: usize, i: usize| {
-        let cell = |n: usize| (n < outputs).then(|| cell(i, n));
-        Line(std::array::from_fn(|l| cell(panel * PANEL + l).unwrap_or(zero)))
-    };
-    (0..outputs.div_ceil(PANEL)).flat_map(|panel| (0..inputs).map(move |i| (panel, i))).map(|(panel, i)| line(panel, i)).collect()
-}
-
-/// One panel's product. Not a closure: those are inlined into the function that has the processor's features only when they are small.
-struct Job<'a, C> {
-    panel: &'a [Line<C>],
-    x: &'a [f32],
-    inputs: usize,
+/// One panel's product.
+struct Job<'a, L> {
+    task: Task<'a>,
+    panel: &'a [L],
     out: &'a mut [f32],
     width: usize,
     columns: std::ops::Range<usize>,
 }
 
-impl<C: Cell> NullaryFnOnce for Job<'_, C> {
+impl<L: Line> WithSimd for Job<'_, L> {
     type Output = ();
 
     #[inline(always)]
-    fn call(mut self) {
-        let rows = self.x.len() / self.inputs;
-        let mut row = 0;
-        while row < rows {
-            row += match rows - row {
-                ROWS.. => self.rows::<ROWS>(row),
-                4.. => self.rows::<4>(row),
-                2.. => self.rows::<2>(row),
-                _ => self.rows::<1>(row),
-            };
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.run::<S, 2>(simd),
+            8 => self.run::<S, 4>(simd),
+            4 => self.run::<S, 8>(simd),
+            _ => self.run::<S, PANEL>(simd),
         }
     }
 }
 
-impl<C: Cell> Job<'_, C> {
-    /// Writes some rows; says how many.
+impl<L: Line> Job<'_, L> {
     #[inline(always)]
-    fn rows<const R: usize>(&mut self, first: usize) -> usize {
-        let x: [&[f32]; R] = std::array::from_fn(|r| &self.x[(first + r) * self.inputs..][..self.inputs]);
-        let mut sums = [[0.0f32; PANEL]; R];
-        for (i, line) in self.panel.iter().enumerate().take(self.inputs) {
-            let mut w = [0.0; PANEL];
-            for l in 0..PANEL {
-                w[l] = line.0[l].wide();
+    fn run<S: Simd, const V: usize>(mut self, simd: S) {
+        let mut row = 0;
+        while row < self.task.rows {
+            let count = block(self.task.rows - row, self.task.most);
+            match count {
+                ROWS => self.rows::<S, V, ROWS>(simd, row),
+                4 => self.rows::<S, V, 4>(simd, row),
+                2 => self.rows::<S, V, 2>(simd, row),
+                _ => self.rows::<S, V, 1>(simd, row),
             }
-            for r in 0..R {
-                let x = x[r][i];
-                for l in 0..PANEL {
-                    sums[r][l] = x.mul_add(w[l], sums[r][l]);
+            row += count;
+        }
+    }
+
+    /// Writes the rows of one block.
+    #[inline(always)]
+    fn rows<S: Simd, const V: usize, const R: usize>(&mut self, simd: S, first: usize) {
+        let x = &self.task.x[first * self.task.inputs..(first + R) * self.task.inputs];
+        let mut sums = [[simd.splat_f32s(0.0); V]; R];
+        for (line, x) in self.panel.iter().zip(x.as_chunks::<R>().0) {
+            let weights = line.vectors::<S, V>(simd);
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let x = simd.splat_f32s(*x);
+                for (sum, w) in sums.iter_mut().zip(weights) {
+                    *sum = simd.mul_add_e_f32s(x, w, *sum);
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
+        for (r, sums) in sums.into_iter().enumerate() {
+            let mut numbers = [0.0; PANEL];
+            let (vectors, _) = S::as_mut_simd_f32s(&mut numbers);
+            vectors.copy_from_slice(&sums);
             let row = &mut self.out[(first + r) * self.width..][..self.width];
-            row[self.columns.clone()].copy_from_slice(&sums[..self.columns.len()]);
+            row[self.columns.clone()].copy_from_slice(&numbers[..self.columns.len()]);
         }
-        R
     }
 }
 
@@ -283,6 +389,6 @@ mod tests {
         let mut column = Vec::new();
         packed.column(69, &mut column);
         assert_eq!(column, w[69 * 5..]);
-        assert_eq!(packed.bytes(), 3 * 5 * PANEL * 2);
+        assert_eq!(packed.bytes(), 3 * 5 * 2 * PANEL);
     }
 }

@@ -77,7 +77,16 @@ enum Work {
     /// Goes on after prompts, token by token.
     Generate { batch: usize, prompt: usize, tokens: usize },
     /// Steps of AdamW on the next token.
-    Train { architecture: String, vocab: usize, width: usize, heads: usize, blocks: usize, hidden: usize, rows: usize, context: usize },
+    Train {
+        architecture: String,
+        vocab: usize,
+        width: usize,
+        heads: usize,
+        blocks: usize,
+        hidden: usize,
+        rows: usize,
+        context: usize,
+    },
 }
 
 impl Work {

@@ -64,7 +64,8 @@ fn config(e: &Extents) -> serde_json::Value {
 
 fn layout(e: &Extents) -> Vec<(String, Vec<usize>)> {
     let kv = e.width / e.heads * e.kv_heads;
-    let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![e.vocab, e.width]), ("model.norm.weight".to_owned(), vec![e.width])];
+    let mut all =
+        vec![("model.embed_tokens.weight".to_owned(), vec![e.vocab, e.width]), ("model.norm.weight".to_owned(), vec![e.width])];
     for layer in 0..e.layers {
         let parts = [
             ("input_layernorm", vec![e.width]),

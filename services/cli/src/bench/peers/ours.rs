@@ -1,10 +1,6 @@
 //! What this program does of the work.
 
-use std::{
-    fs,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use nocturne_model::{
@@ -61,7 +57,8 @@ impl Ours {
                 rate(batch * tokens, least, || {
                     let mut states = read.clone();
                     for n in 0..*tokens {
-                        let mut step: Vec<_> = states.iter_mut().map(|state| StepInput { state, token: self.token(n, 0) }).collect();
+                        let mut step: Vec<_> =
+                            states.iter_mut().map(|state| StepInput { state, token: self.token(n, 0) }).collect();
                         decoder.step(&self.weights, &mut step);
                     }
                 })
@@ -77,8 +74,7 @@ impl Ours {
     fn read(&self, decoder: &mut Decoder, batch: usize, prompt: usize) -> Vec<SessionState> {
         let mut states: Vec<SessionState> = (0..batch).map(|_| SessionState::new(&self.base)).collect();
         let prompts: Vec<Vec<u32>> = (0..batch).map(|salt| (0..prompt).map(|n| self.token(n, salt)).collect()).collect();
-        let mut pieces: Vec<Piece<'_>> =
-            states.iter_mut().zip(&prompts).map(|(state, tokens)| Piece { state, tokens }).collect();
+        let mut pieces: Vec<Piece<'_>> = states.iter_mut().zip(&prompts).map(|(state, tokens)| Piece { state, tokens }).collect();
         decoder.prefill_many(&self.weights, &mut pieces);
         states
     }

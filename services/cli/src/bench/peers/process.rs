@@ -20,7 +20,10 @@ impl Peer {
     /// Those that can be asked.
     pub(super) fn all(python: Option<&Path>, candle: Option<&Path>) -> Vec<Self> {
         let torch = |precision: &'static str, name| {
-            python.map(|python| Self { name, command: vec![python.into(), "-c".into(), include_str!("torch.py").into(), precision.into()] })
+            python.map(|python| Self {
+                name,
+                command: vec![python.into(), "-c".into(), include_str!("torch.py").into(), precision.into()],
+            })
         };
         let candle = candle.map(|program| Self { name: "candle", command: vec![program.into()] });
         [torch("float32", "PyTorch in float32"), torch("bfloat16", "PyTorch in bfloat16"), candle].into_iter().flatten().collect()

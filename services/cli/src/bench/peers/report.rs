@@ -74,7 +74,8 @@ mod tests {
     fn the_best_turn_of_each_program_counts_and_what_it_does_not_do_is_left_out() {
         let works = [Work::Read { batch: 1, prompt: 8 }, Work::Read { batch: 2, prompt: 8 }];
         let mut report = Report::new(Machine::this(), "tiny", &works);
-        let turn = |program: &str, figures: [Option<f64>; 2]| Measured { program: program.into(), tokens_per_second: figures.into() };
+        let turn =
+            |program: &str, figures: [Option<f64>; 2]| Measured { program: program.into(), tokens_per_second: figures.into() };
         report.add(turn("nocturne", [Some(100.0), Some(50.0)]));
         report.add(turn("other", [Some(40.0), None]));
         report.add(turn("nocturne", [Some(80.0), Some(60.0)]));
