@@ -80,6 +80,22 @@ impl Default for Chat {
     }
 }
 
+/// What turns texts into tokens: a layout with its tokenizer.
+#[derive(Debug, Clone, Copy)]
+pub struct Writing<'a> {
+    /// How conversations are laid out.
+    pub chat: &'a Chat,
+    /// How texts are cut.
+    pub tokenizer: &'a Tokenizer,
+}
+
+impl<'a> Writing<'a> {
+    /// In our own layout.
+    pub fn own(tokenizer: &'a Tokenizer) -> Self {
+        Self { chat: const { &Chat::Own(ChatTokens) }, tokenizer }
+    }
+}
+
 impl Chat {
     /// The layout of an imported base, whose tokenizer this is.
     ///
@@ -119,6 +135,21 @@ impl Chat {
             }
             Self::Imported(imported) => imported.turns(tokenizer, messages),
         }
+    }
+
+    /// A user's message and what opens the answer to it: at the beginning, or after an answer. Takes any text; templates were tried when they were loaded.
+    pub fn asked(&self, tokenizer: &Tokenizer, first: bool, text: &str) -> Vec<u32> {
+        let before = [(Role::User, "a"), (Role::Assistant, "b")];
+        let after = |earlier: &[(Role, &str)]| {
+            let whole = self.conversation(tokenizer, &[earlier, &[(Role::User, text)]].concat(), true).ok()?;
+            let known = if earlier.is_empty() { Vec::new() } else { self.conversation(tokenizer, earlier, false).ok()? };
+            whole.strip_prefix(&known[..]).map(<[u32]>::to_vec)
+        };
+        let written = match self {
+            Self::Imported(_) if !first => after(&before).or_else(|| after(&[])),
+            _ => after(&[]),
+        };
+        written.unwrap_or_else(|| [tokenizer.encode(text), self.open_answer()].concat())
     }
 
     /// What precedes an answer to a user's message.

@@ -16,7 +16,7 @@ use layers::{Scratch, block_forward};
 use rayon::prelude::*;
 use rows::normalize;
 pub use state::SessionState;
-pub use weights::{Banks, Base, Weights};
+pub use weights::{Banks, Base, CHAT_FILE, Weights};
 
 use crate::kernels::{
     math::{max, simd},

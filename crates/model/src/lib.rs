@@ -25,7 +25,7 @@ pub mod tensors;
 pub mod tokenizer;
 pub mod train;
 
-pub use chat::{Chat, ChatLayout, ChatTokens};
+pub use chat::{Chat, ChatLayout, ChatTokens, Turn, Writing};
 pub use config::ModelConfig;
 pub use decode::{Banks, Base, Decoder, Piece, Prefill, SessionState, StepInput, Weights};
 pub use device::{DeviceError, DeviceName};

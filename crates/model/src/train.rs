@@ -48,6 +48,8 @@ pub struct StepStats {
 pub struct Trainer {
     config: ModelConfig,
     model: Model,
+    /// Generation 0, where it is not the model without its slow banks.
+    zero: Option<Model>,
     plan: OptimizerPlan,
     optimizer: Optim,
     /// What the optimizer learns about the inputs of layers; see [`InputMoments`].
@@ -75,7 +77,7 @@ impl Trainer {
     fn of(config: &ModelConfig, model: Model, plan: OptimizerPlan, device: Device) -> Self {
         let inputs = InputMoments::default();
         let optimizer = Optim(plan.build(&model, &inputs));
-        Self { config: config.clone(), model, plan, optimizer, inputs, device, lanes: Lanes::of_this_machine() }
+        Self { config: config.clone(), model, zero: None, plan, optimizer, inputs, device, lanes: Lanes::of_this_machine() }
     }
 
     /// Everything but the slow banks is trained: the base's recipe.
@@ -108,19 +110,32 @@ impl Trainer {
         Ok(Self::of(config, model, optimizer, device))
     }
 
+    /// The same where slow banks were parts of the original: `stacked` holds generation 0's, which say what should stay as it is. Banks that were added say
+    /// nothing in generation 0, and need no copy.
+    ///
+    /// # Errors
+    /// When a tensor is missing, foreign or of other extents.
+    pub fn keeping(self, stacked: &Tensors) -> Result<Self, ModelError> {
+        let mut tensors = self.tensors();
+        tensors.extend(stacked.clone());
+        let zero = params::load(&self.config, "generation 0", &tensors, &self.device.clone().inner())?;
+        Ok(Self { zero: Some(zero), ..self })
+    }
+
     /// The same on another device. Only the CPU has lanes: any other device is busy with one batch, and takes them one after the other.
     #[must_use]
     pub fn on(self, device: &Device) -> Self {
         let device = device.clone().autodiff();
         let way = Way::of(&device);
         let lanes = if way == Way::Fused { Lanes::of_this_machine() } else { Lanes::new(0) };
-        Self { model: self.model.fork(&device).by(way), device, lanes, ..self }
+        let zero = self.zero.map(|zero| zero.fork(&device.clone().inner()).by(way));
+        Self { model: self.model.fork(&device).by(way), zero, device, lanes, ..self }
     }
 
     /// The same whose operations go a way that its device can go.
     #[must_use]
     pub fn by(self, way: Way) -> Self {
-        Self { model: self.model.by(way), ..self }
+        Self { model: self.model.by(way), zero: self.zero.map(|zero| zero.by(way)), ..self }
     }
 
     /// The parameters by name.
@@ -186,8 +201,11 @@ impl Trainer {
     }
 
     fn zero_says(&self, batch: &Batch, rows: &[u32]) -> Vec<f32> {
-        let model = self.model.valid();
-        let hidden = model.hidden(&batch.ids, batch.rows, SlowBank::Off);
+        let (model, slow) = match &self.zero {
+            Some(zero) => (zero.clone(), SlowBank::On),
+            None => (self.model.valid(), SlowBank::Off),
+        };
+        let hidden = model.hidden(&batch.ids, batch.rows, slow);
         let width = hidden.dims()[2];
         debug_assert_eq!(hidden.dims()[1], batch.time, "one hidden row a token");
         let hidden: Vec<f32> = hidden.into_data().try_to_vec().unwrap_or_default();

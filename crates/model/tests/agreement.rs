@@ -164,8 +164,8 @@ fn loudness(penalty: f32) -> f32 {
     let muon = MuonSettings { rate: 0.02, momentum: 0.9, weight_decay: 0.0 };
     let mut trainer = Trainer::night(&config, &tensors_of(&config), optim::for_night(muon)).unwrap();
     let said = [Said { role: Role::User, text: TEXT, weight: 0.0, counted: false }];
-    let loud = Row::said(&tokenizer(), &[Said { weight: 1.0, ..said[0] }]);
-    let row = Row::said(&tokenizer(), &said).keep(1e-6).quiet(penalty);
+    let loud = Row::own(&tokenizer(), &[Said { weight: 1.0, ..said[0] }]);
+    let row = Row::own(&tokenizer(), &said).keep(1e-6).quiet(penalty);
     for _ in 0..20 {
         trainer.step(&[row.clone(), loud.clone()], 1.0, SlowBank::On);
     }

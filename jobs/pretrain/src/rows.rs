@@ -35,5 +35,5 @@ pub(crate) fn row(tokenizer: &Tokenizer, conversation: &Conversation, weights: W
             counted: turn.speaker == Speaker::Assistant && matches!(turn.kind, TurnKind::Answer | TurnKind::NotKnowing),
         })
         .collect();
-    Row::said(tokenizer, &said)
+    Row::own(tokenizer, &said)
 }

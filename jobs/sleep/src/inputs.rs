@@ -48,7 +48,7 @@ fn file<'a>(files: &'a BTreeMap<String, Bytes>, name: &'static str) -> Result<&'
 pub(crate) async fn models(lake: &Lake, plan: &NightPlan) -> Result<Models, SleepError> {
     let files = lake.bases().fetch(&plan.base).await.map_err(|source| SleepError::Lake { doing: "read the base", source })?;
     let failed = |source| SleepError::Model { doing: "load the base", source };
-    let base = Base::load(file(&files, "config.json")?, file(&files, "tokenizer.json")?, file(&files, "model.safetensors")?);
+    let base = Base::from_files(|name| files.get(name).map(|bytes| &bytes[..]));
     let base = Arc::new(base.map_err(failed)?);
     let rehearsal = Rehearsal::parse(file(&files, "rehearsal.jsonl")?)?;
     let zero = slow_tensors(lake, plan, &plan.zero).await?;

@@ -95,7 +95,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use nocturne_model::tensors::{Tensors, Values};
+    use nocturne_model::tensors::{Precision, Tensors, Values};
     use nocturne_wire::{GenerationName, plan::TrainingSettings};
 
     use super::*;
@@ -116,7 +116,7 @@ mod tests {
         let lake = Lake::memory();
         let bank = Values { shape: vec![1], data: vec![1.0] };
         let bank: Tensors = [("blocks.0.cms.slow.up".to_owned(), bank)].into_iter().collect();
-        let bank = publish::slow_file(&bank).unwrap();
+        let bank = publish::slow_file(&bank, Precision::Half).unwrap();
         let name = publish::publish(&lake, &plan(), Vec::new(), (bank, kept), Timestamp::UNIX_EPOCH).await.unwrap();
         (lake, name)
     }

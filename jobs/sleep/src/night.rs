@@ -260,7 +260,8 @@ fn think_here(
         device,
         parent: &models.parent_tensors,
         memory: models.memory.as_ref(),
-        tokenizer: models.base.tokenizer(),
+        writing: models.base.writing(),
+        stacked: models.base.stacked(),
         distilled: &distilled,
         history: &history,
         answers: &answers,
@@ -273,7 +274,7 @@ fn think_here(
         recorder.progress(done, total, &format!("loss {:.3}, answer tokens right {:.1} %", stats.loss, stats.accuracy * 100.0));
     })?;
     let changed = publish::changed(&models.parent_tensors, &studied.tensors);
-    let file = publish::slow_file(&studied.tensors)?;
+    let file = publish::slow_file(&studied.tensors, models.base.bank_precision())?;
     let memory = studied.memory.as_ref().map(|memory| Kept::of(plan.training.optimizer, memory)).transpose()?;
 
     recorder.phase(Phase::Gate, "measuring the candidate");

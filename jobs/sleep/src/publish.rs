@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use nocturne_lake::{Expect, Lake, LedgerDraft};
-use nocturne_model::tensors::{self, SLOW, Tensors};
+use nocturne_model::tensors::{self, Precision, SLOW, Tensors};
 use nocturne_wire::{
     BatchName, GenerationName, Sha256Hex,
     ledger::LedgerAction,
@@ -31,9 +31,9 @@ pub(crate) fn changed(before: &Tensors, after: &Tensors) -> (u64, u64) {
 ///
 /// # Errors
 /// When the tensors cannot be written.
-pub(crate) fn slow_file(tensors: &Tensors) -> Result<Vec<u8>, SleepError> {
+pub(crate) fn slow_file(tensors: &Tensors, precision: Precision) -> Result<Vec<u8>, SleepError> {
     let slow: Tensors = tensors.iter().filter(|(n, _)| n.contains(SLOW)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    tensors::write(SLOW_FILE, &slow).map_err(|source| SleepError::Model { doing: "write the slow banks", source })
+    tensors::write_as(SLOW_FILE, &slow, precision).map_err(|source| SleepError::Model { doing: "write the slow banks", source })
 }
 
 /// What a manifest says about a file.
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn only_slow_banks_are_written() {
-        let file = slow_file(&tensors(1.0, 1.0)).unwrap();
+        let file = slow_file(&tensors(1.0, 1.0), Precision::Half).unwrap();
         assert_eq!(tensors::read(SLOW_FILE, &file).unwrap().keys().collect::<Vec<_>>(), ["blocks.0.cms.slow.up"]);
     }
 
@@ -140,7 +140,7 @@ mod tests {
     async fn a_number_that_another_writer_claimed_is_passed_over() {
         let lake = Lake::memory();
         lake.create(&path::generation_claim(Generation(1)), "another writer").await.unwrap();
-        let file = slow_file(&tensors(1.0, 1.0)).unwrap();
+        let file = slow_file(&tensors(1.0, 1.0), Precision::Half).unwrap();
         let name = publish(&lake, &plan(), Vec::new(), (file, None), Timestamp::UNIX_EPOCH).await.unwrap();
         assert_eq!(name.number(), Generation(2));
         assert_eq!(lake.generations().manifest(&name).await.unwrap().night, Some(plan().night));

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use nocturne_model::{Tokenizer, train::Row, train::Said};
+use nocturne_model::{
+    ModelError, Writing,
+    train::{Row, Said},
+};
 use nocturne_wire::{Sha256Hex, plan, record::Role};
 use serde::Deserialize;
 
@@ -65,10 +68,13 @@ impl Rehearsal {
     }
 
     /// The conversation as a row.
-    pub(crate) fn row(&self, tokenizer: &Tokenizer) -> Row {
+    ///
+    /// # Errors
+    /// When the chat template of an imported base refuses it.
+    pub(crate) fn row(&self, writing: Writing<'_>) -> Result<Row, ModelError> {
         let said: Vec<Said<'_>> =
             self.turns.iter().map(|t| Said { role: Self::role(t), text: &t.text, weight: t.weight(), counted: false }).collect();
-        Row::said(tokenizer, &said)
+        Row::said(writing, &said)
     }
 
     /// Every question with the conversation before it and the answer that follows.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use nocturne_columns::MetricRow;
 use nocturne_model::{
-    ModelConfig, Tokenizer,
+    ModelConfig, Writing,
     device::Device,
     model::SlowBank,
     optim::{self, OptimizerState},
@@ -59,10 +59,12 @@ pub(crate) struct Curriculum<'a> {
     pub(crate) device: &'a Device,
     /// All tensors of the parent.
     pub(crate) parent: &'a Tensors,
+    /// The slow banks of generation 0 where they were parts of the original.
+    pub(crate) stacked: Option<&'a Tensors>,
     /// What the optimizer of the parent's night remembered.
     pub(crate) memory: Option<&'a OptimizerState>,
-    /// The base's tokenizer.
-    pub(crate) tokenizer: &'a Tokenizer,
+    /// What writes the base's tokens.
+    pub(crate) writing: Writing<'a>,
     /// Lessons.
     pub(crate) distilled: &'a Distilled,
     /// What earlier nights taught.
@@ -91,8 +93,12 @@ pub(crate) fn study(
 ) -> Result<Studied, SleepError> {
     let failed = |source| SleepError::Model { doing: "load the parent generation for training", source };
     let mut trainer = Trainer::night(c.config, c.parent, optim::for_night(settings.optimizer)).map_err(failed)?.on(c.device);
+    if let Some(stacked) = c.stacked {
+        trainer = trainer.keeping(stacked).map_err(failed)?;
+    }
+    let refused = |source| SleepError::Model { doing: "write what is studied as tokens", source };
     let goes_on = c.memory.is_some_and(|memory| memory::go_on(&mut trainer, memory));
-    let material = Material::of(c.distilled, c.history, c.answers, c.rehearsal, c.tokenizer, settings);
+    let material = Material::of(c.distilled, c.history, c.answers, c.rehearsal, c.writing, settings).map_err(refused)?;
     let mut steps = settings.steps(material.lessons.len());
     let settings = &settings.for_lessons(material.lessons.len(), material.history.len());
     let own = c
@@ -110,7 +116,7 @@ pub(crate) fn study(
     }
     let (begun, mut tokens, mut step) = (Instant::now(), 0, 0);
     while step < steps {
-        let rows = draw.rows(&material, settings, c.tokenizer);
+        let rows = draw.rows(&material, settings, c.writing).map_err(refused)?;
         let scale = optim::schedule(step, steps, settings.warm_up, settings.decay_from);
         let stats = trainer.step(&rows, scale, SlowBank::On);
         tokens += stats.tokens;
@@ -177,7 +183,8 @@ mod tests {
                 device: &Device::flex(),
                 parent: &self.tensors,
                 memory,
-                tokenizer: self.base.tokenizer(),
+                stacked: None,
+                writing: self.base.writing(),
                 distilled: &Distilled { lessons: vec![lesson], ..Distilled::default() },
                 history: &History::default(),
                 answers: &KeptAnswers::default(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nocturne_model::{Base, ChatTokens, Decoder, Piece, SessionState, StepInput, Weights};
+use nocturne_model::{Base, Decoder, Piece, SessionState, StepInput, Weights};
 use nocturne_wire::record::Role;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -67,9 +67,13 @@ impl Voice {
         Self { base: Arc::clone(base), decoder: Decoder::new(base) }
     }
 
-    /// Tokens of a conversation, without the opening of an answer.
+    /// Tokens of a conversation, without the opening of an answer; none where an imported base's chat template refuses it.
     pub(crate) fn tokens(&self, lines: &[Line]) -> Vec<u32> {
-        lines.iter().flat_map(|line| ChatTokens.message(self.base.tokenizer(), line.role, &line.text)).collect()
+        let messages: Vec<(Role, &str)> = lines.iter().map(|line| (line.role, line.text.as_str())).collect();
+        if messages.is_empty() {
+            return Vec::new();
+        }
+        self.base.chat().conversation(self.base.tokenizer(), &messages, false).unwrap_or_default()
     }
 
     /// Reads conversations; gives the states after them. Empty conversations give fresh states.
@@ -110,13 +114,13 @@ impl Voice {
     ) -> Vec<Spoken> {
         let mut turns: Vec<Turn> =
             asked.iter().enumerate().map(|(n, (state, _))| Turn::new((*state).clone(), choice, first + n as u64)).collect();
-        let prompts: Vec<Vec<u32>> = asked.iter().map(|(_, text)| self.prompt(text)).collect();
+        let prompts: Vec<Vec<u32>> = asked.iter().map(|(state, text)| self.prompt(state, text)).collect();
         let vocab = self.base.config().vocab;
         let mut pieces: Vec<Piece<'_>> =
             turns.iter_mut().zip(&prompts).map(|(turn, tokens)| Piece { state: &mut turn.state, tokens }).collect();
         let logits = self.decoder.prefill_many(weights, &mut pieces).to_vec();
         for (turn, logits) in turns.iter_mut().zip(logits.chunks_exact(vocab)) {
-            turn.choose(logits);
+            turn.choose(logits, self.base.chat().ends());
         }
         for _ in 1..max_tokens {
             let mut open: Vec<&mut Turn> = turns.iter_mut().filter(|t| !t.ended).collect();
@@ -129,16 +133,14 @@ impl Voice {
                 .collect();
             let logits = self.decoder.step(weights, &mut steps).to_vec();
             for (turn, logits) in open.into_iter().zip(logits.chunks_exact(vocab)) {
-                turn.choose(logits);
+                turn.choose(logits, self.base.chat().ends());
             }
         }
         turns.into_iter().map(|turn| turn.finish(&self.base)).collect()
     }
 
-    fn prompt(&self, text: &str) -> Vec<u32> {
-        let mut tokens = ChatTokens.message(self.base.tokenizer(), Role::User, text);
-        tokens.extend(ChatTokens.open_answer());
-        tokens
+    fn prompt(&self, state: &SessionState, text: &str) -> Vec<u32> {
+        self.base.chat().asked(self.base.tokenizer(), state.position() == 0, text)
     }
 
     /// The tokens of answers after messages in states, the end marks included, and the negative log-likelihood of each, nats.
@@ -150,7 +152,7 @@ impl Voice {
             let whole: Vec<Vec<u32>> = group
                 .iter()
                 .zip(&answers)
-                .map(|((_, message, _), answer)| [self.prompt(message).as_slice(), answer].concat())
+                .map(|((state, message, _), answer)| [self.prompt(state, message).as_slice(), answer].concat())
                 .collect();
             let mut pieces: Vec<Piece<'_>> =
                 states.iter_mut().zip(&whole).map(|(state, tokens)| Piece { state, tokens: tokens.as_slice() }).collect();
@@ -165,7 +167,7 @@ impl Voice {
 
     fn answer_tokens(&self, answer: &str) -> Vec<u32> {
         let mut tokens = self.base.tokenizer().encode(answer);
-        tokens.push(ChatTokens.end());
+        tokens.push(self.base.chat().end());
         tokens
     }
 
@@ -204,12 +206,12 @@ impl Turn {
         Self { state, ids: Vec::new(), ended: false, choice, rng }
     }
 
-    fn choose(&mut self, logits: &[f32]) {
+    fn choose(&mut self, logits: &[f32], ends: &[u32]) {
         let token = match self.choice {
             Choice::Greedy => most_likely(logits),
             Choice::Sampled { temperature, .. } => self.sample(logits, temperature),
         };
-        self.ended = token == ChatTokens.end();
+        self.ended = ends.contains(&token);
         self.ids.push(token);
     }
 

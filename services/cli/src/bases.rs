@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use bytes::Bytes;
-use nocturne_model::{Base, ModelError};
+use nocturne_model::{Base, decode::CHAT_FILE};
 
 use crate::failure::Advise;
 
@@ -20,20 +20,12 @@ pub(crate) fn files(dir: Option<&Path>) -> anyhow::Result<BTreeMap<String, Bytes
         let bytes = fs::read(&path).advise(format!("reading {}", path.display()), hint)?;
         Ok((name.to_owned(), bytes.into()))
     };
-    let imported = dir.join(CHAT).exists().then_some(CHAT);
+    let imported = dir.join(CHAT_FILE).exists().then_some(CHAT_FILE);
     FILES.into_iter().chain(imported).map(read).collect()
 }
 
-/// The chat template of an imported base.
-pub(crate) const CHAT: &str = "chat.json";
-
 /// Loads a base from its files.
 pub(crate) fn load(files: &BTreeMap<String, Bytes>) -> anyhow::Result<Base> {
-    let file = |name: &str| files.get(name).map_or(&[][..], |bytes| &bytes[..]);
-    let (config, tokenizer, tensors) = (file("config.json"), file("tokenizer.json"), file("model.safetensors"));
-    let loaded: Result<Base, ModelError> = match files.get(CHAT) {
-        Some(chat) => Base::load_imported(config, tokenizer, chat, tensors),
-        None => Base::load(config, tokenizer, tensors),
-    };
+    let loaded = Base::from_files(|name| files.get(name).map(|bytes| &bytes[..]));
     loaded.advise("loading the base", "train one with `nocturne model train`, or leave --base out to use the shipped one")
 }

@@ -4,14 +4,20 @@
 //! known. Every call is synchronous and bound to a processor: it runs on a named thread, never on tokio. The alternative, boxed
 //! states behind an object-safe trait, costs a downcast at each step and hides that a state belongs to one engine.
 
+pub(crate) use nocturne_model::Turn;
 use nocturne_wire::{manifest::TensorEntry, record::Role};
 
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod hope;
 
-/// Turns tokens into text one at a time; gives only whole characters.
-pub(crate) type TextStream<'e> = Box<dyn FnMut(u32) -> Option<String> + 'e>;
+/// Turns tokens into text one at a time; gives only whole characters. No token is the end: it gives what was not completed.
+pub(crate) type TextStream<'e> = Box<dyn FnMut(Option<u32>) -> Option<String> + 'e>;
+
+/// Why a conversation cannot be written as tokens.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unwritable(pub(crate) String);
 
 /// Why banks cannot be decoded with.
 #[derive(Debug, thiserror::Error)]
@@ -46,14 +52,20 @@ pub(crate) trait Engine: Send + Sync + 'static {
 
     /// Tokens that a state can hold.
     fn max_context(&self) -> usize;
-    /// The token that ends a turn.
+    /// The token that ends a turn where one is written.
     fn end(&self) -> u32;
+    /// Every token with which the model may end its answer; [`Engine::end`] is one of them.
+    fn ends(&self) -> &[u32];
     /// The tokens that open an answer.
     fn open_answer(&self) -> Vec<u32>;
-    /// A whole message with its markers.
-    fn message(&self, role: Role, text: &str) -> Vec<u32>;
+    /// Whether a message's tokens are the same wherever it stands. Otherwise only whole conversations can be written.
+    fn is_local(&self) -> bool;
+    /// What each message adds to the tokens of a conversation.
+    fn turns(&self, messages: &[(Role, &str)]) -> Result<Vec<Turn>, Unwritable>;
     /// Bare text.
     fn encode(&self, text: &str) -> Vec<u32>;
+    /// The text of tokens, without markers.
+    fn decode(&self, tokens: &[u32]) -> String;
     /// Starts to turn tokens into text.
     fn text(&self) -> TextStream<'_>;
     /// Checks slow banks (names, shapes, finite values) and makes them ready to decode with.

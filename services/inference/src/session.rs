@@ -20,8 +20,9 @@ use nocturne_wire::{
 };
 
 pub(crate) use self::store::SessionStore;
-use crate::engine::Engine;
+use crate::engine::{Engine, Unwritable};
 
+mod layout;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -34,11 +35,21 @@ pub(crate) struct SessionKey {
     pub(crate) session: SessionId,
 }
 
+/// Who chose a message's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The layout of conversations.
+    Layout,
+    /// The model, in an answer; a layout might cut the same text otherwise.
+    Model,
+}
+
 /// One message of a history: who said what, as a digest, and where its tokens end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     digest: u64,
     end: usize,
+    by: By,
 }
 
 /// The tokens of a conversation, message by message.
@@ -46,6 +57,8 @@ struct Mark {
 pub(crate) struct History {
     marks: Vec<Mark>,
     tokens: Vec<u32>,
+    /// What was said, where conversations can be written only as a whole.
+    texts: Vec<(Role, Arc<str>)>,
     /// Interactions so far.
     turns: u32,
 }
@@ -54,11 +67,15 @@ impl History {
     fn truncate(&mut self, messages: usize) {
         self.marks.truncate(messages);
         self.tokens.truncate(self.marks.last().map_or(0, |mark| mark.end));
+        self.texts.truncate(messages);
     }
 
-    fn push(&mut self, digest: u64, tokens: &[u32]) {
+    fn push<E: Engine>(&mut self, engine: &E, digests: &Digests, (role, text): (Role, &str), tokens: &[u32], by: By) {
         self.tokens.extend_from_slice(tokens);
-        self.marks.push(Mark { digest, end: self.tokens.len() });
+        self.marks.push(Mark { digest: digests.of(role, text), end: self.tokens.len(), by });
+        if !engine.is_local() {
+            self.texts.push((role, text.into()));
+        }
     }
 }
 
@@ -141,9 +158,14 @@ pub(crate) enum Form {
     Continue,
 }
 
-/// The session of a [`Form::Continue`] request is not kept (any more).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Expired;
+/// Why a request cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unplannable {
+    /// The session of a [`Form::Continue`] request is not kept (any more).
+    Expired,
+    /// The conversation cannot be written.
+    Unwritable(Unwritable),
+}
 
 /// Identifies messages within one process.
 #[derive(Clone, Default)]
@@ -163,33 +185,36 @@ pub(crate) fn plan<E: Engine>(
     known: Option<Session<E::State>>,
     generation: &GenerationName,
     (key, messages, form): (SessionKey, &[Message], Form),
-) -> Result<Plan<E::State>, Expired> {
+) -> Result<Plan<E::State>, Unplannable> {
     let had_history = known.is_some();
     let told = messages.iter().filter(|message| message.role == Role::Assistant).count() as u32;
     let (mut history, held) = match (known, form) {
         (Some(session), Form::Whole | Form::Continue) => (session.history, session.held),
         (None, Form::Whole) => (History { turns: told, ..History::default() }, None),
-        (None, Form::Continue) => return Err(Expired),
+        (None, Form::Continue) => return Err(Unplannable::Expired),
     };
-    let shared = match form {
-        Form::Continue => 0,
+    let told: Vec<(Role, &str)> = messages.iter().map(|message| (message.role, message.content.as_str())).collect();
+    let alike = match form {
+        Form::Continue => history.marks.len(),
         Form::Whole => shared_messages(&history, digests, messages),
     };
-    let continued = form == Form::Continue || shared == history.marks.len();
+    let written = layout::write(engine, &mut history, &told, alike, form).map_err(Unplannable::Unwritable)?;
+    let continued = written.shared == history.marks.len();
     if !continued {
-        history.truncate(shared);
+        history.truncate(written.shared);
     }
     let held = held.filter(|held| continued && held.generation == *generation);
     let before = history.tokens.len();
-    for message in &messages[shared..] {
-        history.push(digests.of(message.role, &message.content), &engine.message(message.role, &message.content));
+    for (role, text, tokens) in &written.new {
+        history.push(engine, digests, (*role, text), tokens, By::Layout);
     }
     let opening = engine.open_answer();
+    let known = if form == Form::Continue { 0 } else { written.shared };
     Ok(Plan {
         prompt: [&history.tokens[..], &opening[..]].concat(),
         fresh: history.tokens.len() - before,
         opening: opening.len(),
-        first_new: first_new(shared, messages),
+        first_new: first_new(known, messages),
         turn: history.turns,
         reuse: match (had_history, &held) {
             (false, _) => Reuse::New,
@@ -232,14 +257,14 @@ pub(crate) fn after<E: Engine>(
     said: &Said<'_>,
     (generation, consumed, state): (&GenerationName, usize, E::State),
 ) -> Session<E::State> {
-    let digest = digests.of(Role::Assistant, said.text);
     history.turns += 1;
+    let answer = (Role::Assistant, said.text);
+    let write = |tokens: &[u32]| [&engine.open_answer()[..], tokens, &[engine.end()]].concat();
     if said.cut {
         // What was cut off must not be remembered, and a recurrent state cannot forget it.
-        history.push(digest, &engine.message(Role::Assistant, said.text));
+        history.push(engine, digests, answer, &write(&engine.encode(said.text)), By::Model);
         return Session { history, held: None };
     }
-    let spoken = [&engine.open_answer()[..], said.tokens, &[engine.end()]].concat();
-    history.push(digest, &spoken);
+    history.push(engine, digests, answer, &write(said.tokens), By::Model);
     Session { history, held: Some(Arc::new(Held { generation: generation.clone(), consumed, state })) }
 }

@@ -7,7 +7,7 @@ use super::{
     mixers::MixerWeights,
 };
 use crate::{
-    chat::{Chat, ChatLayout, ChatTokens},
+    chat::{Chat, ChatLayout, Writing},
     config::{HeadConfig, ModelConfig},
     error::ModelError,
     kernels::packed::Packed,
@@ -21,7 +21,7 @@ use crate::{
 pub struct Base {
     config: ModelConfig,
     tokenizer: Tokenizer,
-    dialog: Chat,
+    chat: Chat,
     tensors: Tensors,
     /// The slow banks of generation 0, where they are parts of the original.
     stacked: Option<Tensors>,
@@ -78,6 +78,9 @@ impl Under<'_> {
     }
 }
 
+/// The file of an imported base that holds its chat template.
+pub const CHAT_FILE: &str = "chat.json";
+
 /// The file of a base that holds its tensors.
 const MODEL_FILE: &str = "model.safetensors";
 
@@ -101,9 +104,22 @@ impl Base {
         let config = ModelConfig::parse(config)?;
         let layout = ChatLayout::parse(chat_json)?;
         let tokenizer = Tokenizer::foreign(tokenizer, &layout.written.template)?;
-        let dialog = Chat::imported(layout, &tokenizer)?;
+        let chat = Chat::imported(layout, &tokenizer)?;
         let tensors = tensors::read(MODEL_FILE, safetensors)?;
-        Ok(Self { dialog, ..Self::assemble(config, tokenizer, tensors)? })
+        Ok(Self { chat, ..Self::assemble(config, tokenizer, tensors)? })
+    }
+
+    /// Loads and checks a base from its files by name, an imported one where there is a [chat template](CHAT_FILE).
+    ///
+    /// # Errors
+    /// See [`Base::load_imported`].
+    pub fn from_files<'f>(file: impl Fn(&str) -> Option<&'f [u8]>) -> Result<Self, ModelError> {
+        let [config, tokenizer, tensors] =
+            ["config.json", "tokenizer.json", MODEL_FILE].map(|name| file(name).unwrap_or_default());
+        match file(CHAT_FILE) {
+            Some(chat) => Self::load_imported(config, tokenizer, chat, tensors),
+            None => Self::load(config, tokenizer, tensors),
+        }
     }
 
     /// Puts a base together from checked parts.
@@ -142,9 +158,9 @@ impl Base {
             HeadConfig::Own | HeadConfig::FromLast { .. } => Packed::transposed(&tensors["head"].data, config.width),
         };
         let norm = Arc::from(tensors["norm"].data.as_slice());
-        let dialog = Chat::default();
+        let chat = Chat::default();
         let parameters = frozen.values().chain(slow_layout.values()).map(|shape| shape.iter().product::<usize>()).sum();
-        Ok(Self { config, tokenizer, dialog, tensors, stacked, embed, head, norm, blocks, slow_layout, parameters })
+        Ok(Self { config, tokenizer, chat, tensors, stacked, embed, head, norm, blocks, slow_layout, parameters })
     }
 
     /// The files of the base that ships in this program, by name.
@@ -162,14 +178,14 @@ impl Base {
         &self.tokenizer
     }
 
-    /// The conversation's token layout.
-    pub fn chat(&self) -> ChatTokens {
-        ChatTokens
+    /// How conversations are written, by our own layout or by the template of an imported base.
+    pub fn chat(&self) -> &Chat {
+        &self.chat
     }
 
-    /// How conversations are written, by our own layout or by the template of an imported base.
-    pub fn dialog(&self) -> &Chat {
-        &self.dialog
+    /// What turns texts into its tokens.
+    pub fn writing(&self) -> Writing<'_> {
+        Writing { chat: &self.chat, tokenizer: &self.tokenizer }
     }
 
     /// Longest conversation in tokens.
@@ -198,13 +214,18 @@ impl Base {
         self.stacked.as_ref()
     }
 
+    /// How generations' banks are written: parts of a foreign original, which need not survive half precision, in full.
+    pub fn bank_precision(&self) -> Precision {
+        if self.stacked.is_some() { Precision::Single } else { Precision::Half }
+    }
+
     /// The slow banks of generation 0: what is stacked, or a fixed random input projection and a zero output projection.
     ///
     /// # Errors
     /// When the tensors cannot be written.
     pub fn untrained_banks(&self) -> Result<Vec<u8>, ModelError> {
         if let Some(stacked) = &self.stacked {
-            return tensors::write_as("the stacked slow bank", stacked, Precision::Single);
+            return tensors::write_as("the stacked slow bank", stacked, self.bank_precision());
         }
         let model = crate::Model::new(&self.config, SLOW_SEED, &burn::tensor::Device::flex());
         let all = params::collect(&self.config, &model);

@@ -4,7 +4,11 @@ use std::collections::HashMap;
 
 use nocturne_wire::record::Role;
 
-use crate::{chat::ChatTokens, tokenizer::Tokenizer};
+use crate::{
+    chat::{Chat, Writing},
+    error::ModelError,
+    tokenizer::Tokenizer,
+};
 
 /// What a position of a row should learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,20 +63,33 @@ const ROLE_WEIGHT: f32 = 1.0;
 
 impl Row {
     /// A conversation whose every message is predicted with its own weight.
-    pub fn said(tokenizer: &Tokenizer, messages: &[Said<'_>]) -> Self {
+    ///
+    /// # Errors
+    /// When an imported base's chat template refuses the conversation.
+    pub fn said(writing: Writing<'_>, messages: &[Said<'_>]) -> Result<Self, ModelError> {
+        let written: Vec<(Role, &str)> = messages.iter().map(|message| (message.role, message.text)).collect();
         let mut row = Self::default();
-        for message in messages {
-            let tokens = ChatTokens.message(tokenizer, message.role, message.text);
-            for (n, id) in tokens.into_iter().enumerate() {
-                let weight = if n == 0 { ROLE_WEIGHT.min(message.weight * 2.0) } else { message.weight };
-                if let Some(position) = row.ids.len().checked_sub(1).filter(|_| weight > 0.0) {
-                    let counted = message.counted && n > 0;
-                    row.aims.push(Aim { position: position as u32, lesson: Lesson::Next, weight, counted });
-                }
-                row.ids.push(id);
-            }
+        for (turn, message) in writing.chat.turns(writing.tokenizer, &written)?.into_iter().zip(messages) {
+            // What opens an answer of an imported base is written for it.
+            let opening = if matches!(writing.chat, Chat::Own(_)) { ROLE_WEIGHT.min(message.weight * 2.0) } else { 0.0 };
+            row.push(&turn.opening, opening, false);
+            row.push(&turn.said, message.weight, message.counted);
         }
-        row
+        Ok(row)
+    }
+
+    /// The same in our own layout, which refuses nothing.
+    pub fn own(tokenizer: &Tokenizer, messages: &[Said<'_>]) -> Self {
+        Self::said(Writing::own(tokenizer), messages).unwrap_or_default()
+    }
+
+    fn push(&mut self, tokens: &[u32], weight: f32, counted: bool) {
+        for id in tokens {
+            if let Some(position) = self.ids.len().checked_sub(1).filter(|_| weight > 0.0) {
+                self.aims.push(Aim { position: position as u32, lesson: Lesson::Next, weight, counted });
+            }
+            self.ids.push(*id);
+        }
     }
 
     /// Cuts the row after `limit` tokens.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use nocturne_model::{Tokenizer, train::Row};
+use nocturne_model::{ModelError, Writing, train::Row};
 use nocturne_wire::{Sha256Hex, plan};
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -43,15 +43,15 @@ impl Draw {
     }
 
     /// The rows of the next step.
-    pub(super) fn rows(&mut self, material: &Material, s: &StudySettings, tokenizer: &Tokenizer) -> Vec<Row> {
+    pub(super) fn rows(&mut self, material: &Material, s: &StudySettings, writing: Writing<'_>) -> Result<Vec<Row>, ModelError> {
         let mut rows = Vec::new();
         for _ in 0..s.lessons {
             let next = self.lessons.next(&mut self.rng, material.lessons.len());
-            rows.extend(next.map(|n| self.lesson(&material.lessons[n], s, tokenizer)));
+            rows.extend(next.map(|n| self.lesson(&material.lessons[n], s, writing)).transpose()?);
         }
         for _ in 0..s.history {
             let next = self.history.next(&mut self.rng, material.history.len());
-            rows.extend(next.map(|n| self.lesson(&material.history[n], s, tokenizer)));
+            rows.extend(next.map(|n| self.lesson(&material.history[n], s, writing)).transpose()?);
         }
         for (source, count) in [
             (&material.unknown, s.unknown),
@@ -63,15 +63,15 @@ impl Draw {
                 rows.extend((0..count).map(|_| source[self.rng.random_range(0..source.len())].clone()));
             }
         }
-        rows
+        Ok(rows)
     }
 
     /// A lesson in one of its wordings.
-    fn lesson(&mut self, (name, wordings): &Study, s: &StudySettings, tokenizer: &Tokenizer) -> Row {
+    fn lesson(&mut self, (name, wordings): &Study, s: &StudySettings, writing: Writing<'_>) -> Result<Row, ModelError> {
         let (question, answer) = &wordings[self.rng.random_range(0..wordings.len())];
         let worn = self.drop_words(question, name, s.word_dropout);
         let question = if self.held_out.contains(&plan::question_digest(&worn)) { question } else { &worn };
-        exchange(tokenizer, question, answer, 0.0)
+        exchange(writing, question, answer, 0.0)
     }
 
     fn drop_words(&mut self, question: &str, name: &str, share: f64) -> String {
@@ -102,6 +102,8 @@ impl Draw {
 
 #[cfg(test)]
 mod tests {
+    use nocturne_model::Tokenizer;
+
     use super::*;
 
     fn a_draw() -> Draw {
@@ -136,7 +138,7 @@ mod tests {
         let settings = StudySettings { lessons: 7, word_dropout: 0.0, ..StudySettings::default() };
         let mut draw = a_draw();
         for _ in 0..3 {
-            let rows = draw.rows(&material, &settings, &tokenizer);
+            let rows = draw.rows(&material, &settings, Writing::own(&tokenizer)).unwrap();
             let seen: std::collections::HashSet<Vec<u32>> = rows.into_iter().map(|row| row.ids).collect();
             assert_eq!(seen.len(), 7);
         }

@@ -1,7 +1,7 @@
 //! Rows that a training draws from.
 
 use nocturne_model::{
-    Tokenizer,
+    ModelError, Writing,
     train::{Row, Said},
 };
 use nocturne_wire::{night::Lesson, record::Role};
@@ -32,32 +32,35 @@ impl Material {
         history: &History,
         answers: &KeptAnswers,
         rehearsal: &[Rehearsal],
-        tokenizer: &Tokenizer,
+        writing: Writing<'_>,
         settings: &StudySettings,
-    ) -> Self {
+    ) -> Result<Self, ModelError> {
         let keep = |row: Row| row.keep(settings.keep_weight);
-        let pair = |(q, a): &(String, String)| keep(exchange(tokenizer, q, a, 0.0));
-        let rows = |tasks: fn(&str) -> bool| -> Vec<Row> {
-            rehearsal.iter().filter(|r| tasks(&r.task)).map(|r| keep(r.row(tokenizer))).collect()
+        let pair = |(q, a): &(String, String)| exchange(writing, q, a, 0.0).map(keep);
+        let rows = |tasks: fn(&str) -> bool| -> Result<Vec<Row>, ModelError> {
+            rehearsal.iter().filter(|r| tasks(&r.task)).map(|r| r.row(writing).map(keep)).collect()
         };
         let studies = |lessons: &[Lesson]| -> Vec<Study> {
             let asked = |l: &Lesson| l.wordings.iter().map(|w| (w.question.clone(), w.answer.clone())).collect();
             lessons.iter().map(|l| (l.name.clone(), asked(l))).collect()
         };
-        Self {
+        Ok(Self {
             lessons: studies(&distilled.lessons),
             history: studies(&history.lessons),
-            unknown: answers.unknown.iter().map(pair).collect(),
-            untaught: answers.untaught.iter().map(pair).collect(),
-            core: rows(|t| WITHOUT_SESSION.contains(&t)),
-            sessions: rows(|t| !WITHOUT_SESSION.contains(&t)).into_iter().map(|row| row.quiet(settings.quiet_sessions)).collect(),
-        }
+            unknown: answers.unknown.iter().map(pair).collect::<Result<_, _>>()?,
+            untaught: answers.untaught.iter().map(pair).collect::<Result<_, _>>()?,
+            core: rows(|t| WITHOUT_SESSION.contains(&t))?,
+            sessions: rows(|t| !WITHOUT_SESSION.contains(&t))?
+                .into_iter()
+                .map(|row| row.quiet(settings.quiet_sessions))
+                .collect(),
+        })
     }
 }
 
-pub(super) fn exchange(tokenizer: &Tokenizer, question: &str, answer: &str, user_weight: f32) -> Row {
+pub(super) fn exchange(writing: Writing<'_>, question: &str, answer: &str, user_weight: f32) -> Result<Row, ModelError> {
     Row::said(
-        tokenizer,
+        writing,
         &[
             Said { role: Role::User, text: question, weight: user_weight, counted: false },
             Said { role: Role::Assistant, text: answer, weight: 1.0, counted: true },

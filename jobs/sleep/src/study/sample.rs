@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use nocturne_model::{
-    ModelConfig, ModelError, Tokenizer,
+    ModelConfig, ModelError, Writing,
     device::Device,
     model::SlowBank,
     optim,
@@ -31,7 +31,7 @@ impl SampleNight {
     ///
     /// # Errors
     /// When the rehearsal set cannot be read, or the tensors do not fit.
-    pub fn new(rehearsal: &[u8], config: &ModelConfig, tensors: &Tensors, tokenizer: &Tokenizer) -> Result<Self, SleepError> {
+    pub fn new(rehearsal: &[u8], config: &ModelConfig, tensors: &Tensors, writing: Writing<'_>) -> Result<Self, SleepError> {
         let settings = StudySettings::default();
         let rehearsal = Rehearsal::parse(rehearsal)?;
         let asked = |task: &str| -> Vec<(String, String)> {
@@ -40,7 +40,9 @@ impl SampleNight {
         };
         let (strangers, known) = (asked("unknown"), asked("core"));
         let answers = KeptAnswers { untaught: strangers.clone(), unknown: strangers };
-        let mut material = Material::of(&Distilled::default(), &History::default(), &answers, &rehearsal, tokenizer, &settings);
+        let failed = |source: ModelError| SleepError::Model { doing: "write the rehearsal set", source };
+        let material = Material::of(&Distilled::default(), &History::default(), &answers, &rehearsal, writing, &settings);
+        let mut material = material.map_err(failed)?;
         material.lessons = known.into_iter().map(|exchange| (String::new(), vec![exchange])).collect();
         let failed = |source: ModelError| SleepError::Model { doing: "load generation 0 for training", source };
         let trainer = Trainer::night(config, tensors, optim::for_night(settings.optimizer)).map_err(failed)?;
@@ -54,8 +56,11 @@ impl SampleNight {
     }
 
     /// Takes the next step.
-    pub fn step(&mut self, tokenizer: &Tokenizer) -> StepStats {
-        let rows = self.draw.rows(&self.material, &self.settings, tokenizer);
-        self.trainer.step(&rows, SCALE, SlowBank::On)
+    ///
+    /// # Errors
+    /// When the chat template of an imported base refuses a row.
+    pub fn step(&mut self, writing: Writing<'_>) -> Result<StepStats, ModelError> {
+        let rows = self.draw.rows(&self.material, &self.settings, writing)?;
+        Ok(self.trainer.step(&rows, SCALE, SlowBank::On))
     }
 }

@@ -44,12 +44,13 @@ pub(super) fn measure(files: &BTreeMap<String, Bytes>) -> anyhow::Result<Vec<Fig
     let base = Arc::new(bases::load(files)?);
     let banks = Banks::load(&base, &base.untrained_banks()?).context("loading untrained banks")?;
     let weights = Weights::new(base.clone(), banks);
-    Ok(SESSIONS.into_iter().map(|sessions| batch(&base, &weights, sessions)).collect())
+    SESSIONS.into_iter().map(|sessions| batch(&base, &weights, sessions)).collect()
 }
 
-fn batch(base: &Arc<Base>, weights: &Weights, sessions: usize) -> Figures {
+fn batch(base: &Arc<Base>, weights: &Weights, sessions: usize) -> anyhow::Result<Figures> {
     let mut decoder = Decoder::new(base);
-    let prompt = [base.chat().message(base.tokenizer(), Role::User, PROMPT), base.chat().open_answer()].concat();
+    let asked = base.chat().conversation(base.tokenizer(), &[(Role::User, PROMPT)], true);
+    let prompt = asked.context("writing a question")?;
     let mut read = SessionState::new(&base);
     decoder.prefill(weights, &mut read, &prompt);
     let vocab = base.config().vocab;
@@ -69,11 +70,11 @@ fn batch(base: &Arc<Base>, weights: &Weights, sessions: usize) -> Figures {
         spent += begun.elapsed();
     }
     let seconds = spent.as_secs_f64();
-    Figures {
+    Ok(Figures {
         sessions,
         tokens_per_second: steps as f64 * sessions as f64 / seconds,
         milliseconds_a_step: seconds * 1e3 / steps as f64,
-    }
+    })
 }
 
 fn most_likely(logits: &[f32]) -> u32 {

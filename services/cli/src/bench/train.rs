@@ -38,14 +38,14 @@ pub(super) fn measure(files: &BTreeMap<String, Bytes>, device: DeviceName) -> an
     let rehearsal = files.get("rehearsal.jsonl").context("the base has no rehearsal set")?;
     let mut tensors = base.tensors().clone();
     tensors.extend(tensors::read("the untrained banks", &base.untrained_banks()?)?);
-    let night = SampleNight::new(rehearsal, base.config(), &tensors, base.tokenizer());
+    let night = SampleNight::new(rehearsal, base.config(), &tensors, base.writing());
     let mut night = night.context("preparing a night's training")?.on(&device.open()?);
     for _ in 0..WARM_UP {
-        night.step(base.tokenizer());
+        night.step(base.writing())?;
     }
     let (mut steps, mut tokens, begun) = (0, 0, Instant::now());
     while begun.elapsed() < MEASURE {
-        tokens += night.step(base.tokenizer()).tokens;
+        tokens += night.step(base.writing())?.tokens;
         steps += 1;
     }
     let seconds = begun.elapsed().as_secs_f64();

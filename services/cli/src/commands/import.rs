@@ -10,6 +10,7 @@ use std::{
 use clap::Args;
 use nocturne_model::{
     ChatLayout, Tokenizer,
+    decode::CHAT_FILE,
     import::{FILES, Files, Imported, SlowBanks, Source, convert},
     tensors,
 };
@@ -100,7 +101,7 @@ pub(super) fn run(global: &Global, args: &ImportArgs) -> anyhow::Result<Outcome>
     let written = [
         ("config.json", serde_json::to_vec_pretty(&imported.config)?),
         ("tokenizer.json", tokenizer.to_json()?),
-        (bases::CHAT, chat.to_json()?),
+        (CHAT_FILE, chat.to_json()?),
         ("rehearsal.jsonl", rehearsal.unwrap_or_default()),
         ("model.safetensors", tensors::write_as("the imported model", &imported.tensors, imported.precision)?),
     ];

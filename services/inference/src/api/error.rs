@@ -10,6 +10,8 @@ use axum::{
 };
 use serde_json::{Value, json};
 
+use crate::engine::Unwritable;
+
 /// What a client should wait before it tries a full queue again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -78,6 +80,10 @@ impl ApiError {
         );
         let long = Self::new(StatusCode::BAD_REQUEST, INVALID, "context_length_exceeded", message);
         Self { param: Some("messages".to_owned()), ..long }
+    }
+
+    pub(super) fn unwritable(why: &Unwritable) -> Self {
+        Self::invalid("messages", format!("The model's chat template does not take these messages: {why}."))
     }
 
     pub(super) fn session_expired(session: &str) -> Self {

@@ -29,7 +29,7 @@ use crate::{
     decode::{Answer, Cancel, Event, Job, NotAdmitted},
     engine::Engine,
     journal::cut,
-    session::{Expired, Plan, SessionKey, plan},
+    session::{Plan, SessionKey, Unplannable, plan},
 };
 
 /// Events for the connection beside the pieces of text: the end.
@@ -108,8 +108,12 @@ async fn read<E: Engine>(
             Input::Chat(messages) => {
                 let known = app.sessions.lock().unwrap_or_else(PoisonError::into_inner).get(&key);
                 let session = key.session.clone();
-                plan(&*app.engine, &app.digests, known, &generation, (key, messages, form))
-                    .map_err(|Expired| ApiError::session_expired(session.as_str()))?
+                plan(&*app.engine, &app.digests, known, &generation, (key, messages, form)).map_err(|unplannable| {
+                    match unplannable {
+                        Unplannable::Expired => ApiError::session_expired(session.as_str()),
+                        Unplannable::Unwritable(why) => ApiError::unwritable(&why),
+                    }
+                })?
             }
         };
         Ok((plan, input))

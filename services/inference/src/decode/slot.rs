@@ -98,13 +98,13 @@ impl<'e, E: Engine> Slot<'e, E> {
     /// Draws a token from scores and says what it leads to.
     pub(super) fn take(&mut self, engine: &E, logits: &[f32]) -> Result<Next, NotFinite> {
         let drawn = self.sampler.draw(logits)?;
-        if drawn.token == engine.end() {
+        if engine.ends().contains(&drawn.token) {
             return Ok(Next::Finish(FinishReason::Stop));
         }
         self.token = drawn.token;
         self.tokens.push(drawn.token);
         self.answer_surprise.add(drawn.nll);
-        if let Some(piece) = (self.stream)(drawn.token) {
+        if let Some(piece) = (self.stream)(Some(drawn.token)) {
             let scanned = self.stops.push(&piece);
             self.show(scanned.show);
             if scanned.hit {
@@ -131,6 +131,10 @@ impl<'e, E: Engine> Slot<'e, E> {
     /// Ends the answer: the session is kept, the reader is told.
     pub(super) fn finish(mut self, shared: &Shared<E>, reason: FinishReason) {
         if !self.cut {
+            if let Some(piece) = (self.stream)(None) {
+                let scanned = self.stops.push(&piece);
+                self.show(scanned.show);
+            }
             let rest = self.stops.rest();
             self.show(rest);
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use nocturne_wire::{hash::Sha256Hex, manifest::TensorEntry, record::Role};
 
-use super::{Engine, LoadError, Prefilled, Step, TextStream};
+use super::{Engine, LoadError, Prefilled, Step, TextStream, Turn, Unwritable};
 
 const END: u32 = 256;
 const OPEN: u32 = 257;
@@ -73,12 +73,24 @@ pub(crate) struct Fake {
     pub(crate) prefills: Arc<Mutex<Vec<usize>>>,
     /// Sizes of all steps.
     pub(crate) steps: Arc<Mutex<Vec<usize>>>,
+    /// Whether conversations are written as a whole.
+    pub(crate) by_template: bool,
 }
 
 /// Weights are one digit: `0` for generation 0. The digit `x` panics when it decodes, `n` gives scores that are not numbers.
 pub(crate) struct Digit(u8);
 
 impl Fake {
+    /// A whole message with its markers.
+    pub(crate) fn message(&self, role: Role, text: &str) -> Vec<u32> {
+        let opening = match role {
+            Role::Assistant => vec![OPEN],
+            Role::System => vec![SYSTEM],
+            Role::User | Role::Tool => vec![USER],
+        };
+        [opening, self.encode(text), vec![END]].concat()
+    }
+
     /// The next token's scores: certain, so that greedy and sampled answers are the same.
     fn row(state: &mut FakeState, weights: &Digit) -> Vec<f32> {
         assert!(weights.0 != b'x', "these weights break on purpose");
@@ -127,22 +139,43 @@ impl Engine for Fake {
         vec![OPEN]
     }
 
-    fn message(&self, role: Role, text: &str) -> Vec<u32> {
-        let opening = match role {
-            Role::Assistant => vec![OPEN],
-            Role::System => vec![SYSTEM],
-            Role::User | Role::Tool => vec![USER],
+    fn ends(&self) -> &[u32] {
+        &[END]
+    }
+
+    fn is_local(&self) -> bool {
+        !self.by_template
+    }
+
+    fn turns(&self, messages: &[(Role, &str)]) -> Result<Vec<Turn>, Unwritable> {
+        if self.by_template && messages[0].0 == Role::Assistant {
+            return Err(Unwritable("an answer to nothing".into()));
+        }
+        let last = messages.len() - 1;
+        let turn = |(n, (role, text)): (usize, &(Role, &str))| {
+            let mut message = self.message(*role, text);
+            let said = message.split_off(1);
+            // As templates do: something after the end, and less of what is long ago.
+            let after = if self.by_template { vec![u32::from(b'\n')] } else { Vec::new() };
+            let cut = text.strip_suffix("(forget)").filter(|_| self.by_template && n + 2 < last);
+            let said = cut.map_or(said, |left| [self.encode(left), vec![END]].concat());
+            Turn { opening: message, said: [said, after].concat() }
         };
-        [opening, self.encode(text), vec![END]].concat()
+        Ok(messages.iter().enumerate().map(turn).collect())
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {
         text.bytes().map(u32::from).collect()
     }
 
+    fn decode(&self, tokens: &[u32]) -> String {
+        String::from_utf8_lossy(&tokens.iter().filter(|t| **t < 256).map(|t| *t as u8).collect::<Vec<_>>()).into_owned()
+    }
+
     fn text(&self) -> TextStream<'_> {
         let mut pending = Vec::new();
         Box::new(move |token| {
+            let Some(token) = token else { return (!pending.is_empty()).then(|| "\u{fffd}".to_owned()) };
             pending.push(token as u8);
             let text = std::str::from_utf8(&pending).ok()?.to_owned();
             pending.clear();

@@ -3,33 +3,30 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use nocturne_model::{Banks, Base, Decoder, ModelError, SessionState, StepInput, Weights};
+use nocturne_model::{Banks, Base, Chat, Decoder, ModelError, SessionState, StepInput, Weights};
 use nocturne_wire::{manifest::TensorEntry, record::Role};
 
-use super::{Engine, LoadError, Prefilled, Step, TextStream};
+use super::{Engine, LoadError, Prefilled, Step, TextStream, Turn, Unwritable};
 
-/// The files of a base that decoding needs.
-pub(crate) const BASE_FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
-
-/// The shipped architecture.
+/// Any base of this house, the shipped one or an imported one.
 pub(crate) struct HopeEngine {
     base: Arc<Base>,
 }
 
-/// Loads a base from its files, which must hold [`BASE_FILES`].
+/// Loads a base from its files.
 pub(crate) fn load_base(files: &BTreeMap<String, Bytes>) -> Result<Base, ModelError> {
-    if files.contains_key("chat.json") {
-        let why = "an imported base is served by no release yet: sessions are cut by messages, and its chat template writes conversations as a whole";
-        return Err(ModelError::Inconsistent(why.into()));
-    }
-    let [config, tokenizer, weights] = BASE_FILES.map(|name| files.get(name).map_or(&[][..], |bytes| &bytes[..]));
-    Base::load(config, tokenizer, weights)
+    Base::from_files(|name| files.get(name).map(|bytes| &bytes[..]))
+}
+
+/// What an error says, with what lies beneath it.
+fn reason(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl HopeEngine {
     /// Loads a base.
     pub(crate) fn load(files: &BTreeMap<String, Bytes>) -> Result<Self, LoadError> {
-        load_base(files).map(|base| Self { base: Arc::new(base) }).map_err(|error| LoadError(Box::new(error)))
+        load_base(files).map(|base| Self { base: Arc::new(base.to_serve()) }).map_err(|error| LoadError(Box::new(error)))
     }
 }
 
@@ -46,21 +43,36 @@ impl Engine for HopeEngine {
         self.base.chat().end()
     }
 
+    fn ends(&self) -> &[u32] {
+        self.base.chat().ends()
+    }
+
     fn open_answer(&self) -> Vec<u32> {
         self.base.chat().open_answer()
     }
 
-    fn message(&self, role: Role, text: &str) -> Vec<u32> {
-        self.base.chat().message(self.base.tokenizer(), role, text)
+    fn is_local(&self) -> bool {
+        matches!(self.base.chat(), Chat::Own(_))
+    }
+
+    fn turns(&self, messages: &[(Role, &str)]) -> Result<Vec<Turn>, Unwritable> {
+        self.base.chat().turns(self.base.tokenizer(), messages).map_err(|error| Unwritable(reason(&error)))
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {
         self.base.tokenizer().encode(text)
     }
 
+    fn decode(&self, tokens: &[u32]) -> String {
+        self.base.tokenizer().decode(tokens)
+    }
+
     fn text(&self) -> TextStream<'_> {
         let mut stream = self.base.tokenizer().decode_stream();
-        Box::new(move |token| stream.push(token))
+        Box::new(move |token| match token {
+            Some(token) => stream.push(token),
+            None => stream.finish(),
+        })
     }
 
     fn load(&self, slow: &[u8]) -> Result<Weights, LoadError> {

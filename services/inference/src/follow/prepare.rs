@@ -103,14 +103,16 @@ fn try_golden<E: Engine>(engine: &E, weights: &E::Weights, prompts: &[String]) -
     let mut scratch = engine.scratch();
     for (number, prompt) in prompts.iter().enumerate() {
         let mut state = engine.state();
-        let tokens = [engine.message(Role::User, prompt), engine.open_answer()].concat();
+        let asked = engine.turns(&[(Role::User, prompt)]).map_err(|_| (number, "the chat template refuses it"))?;
+        let asked = asked.into_iter().flat_map(|turn| [turn.opening, turn.said].concat());
+        let tokens: Vec<u32> = asked.chain(engine.open_answer()).collect();
         let mut logits = engine.prefill(&mut scratch, weights, &mut state, &tokens).logits;
         for spoken in 0..GOLDEN_TOKENS {
             if !logits.iter().all(|logit| logit.is_finite()) {
                 return Err((number, "its scores are not finite"));
             }
             let Some((token, _)) = argmax(&logits) else { return Err((number, "it gives no scores")) };
-            if token as u32 == engine.end() {
+            if engine.ends().contains(&(token as u32)) {
                 if spoken == 0 {
                     return Err((number, "its answer is empty"));
                 }

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use nocturne_wire::record::Role;
+
 use super::{History, Session, SessionKey};
 
 /// Bookkeeping of one session beside its tokens and state: keys, maps, counters.
@@ -99,5 +101,6 @@ impl<S> SessionStore<S> {
 }
 
 fn history_bytes(history: &History) -> usize {
-    history.tokens.len() * TOKEN_BYTES + history.marks.len() * MARK_BYTES
+    let texts: usize = history.texts.iter().map(|(_, text)| size_of::<(Role, Arc<str>)>() + text.len()).sum();
+    history.tokens.len() * TOKEN_BYTES + history.marks.len() * MARK_BYTES + texts
 }

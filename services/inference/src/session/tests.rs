@@ -57,7 +57,7 @@ fn the_short_form_continues_what_is_kept_and_nothing_else() {
     let request = |known| plan(&engine, &digests, known, &generation(0), (key("s"), &[user("and?")], Form::Continue));
     let plan = request(Some(known)).unwrap();
     assert_eq!((plan.reuse, plan.first_new, plan.turn), (Reuse::Continued, 0, 1));
-    assert!(matches!(request(None), Err(Expired)));
+    assert!(matches!(request(None), Err(Unplannable::Expired)));
 }
 
 #[test]
@@ -126,4 +126,44 @@ proptest! {
             prop_assert!(fill.bytes <= 8192 && fill.sessions <= 5, "{:?}", fill);
         }
     }
+}
+
+#[test]
+fn a_template_continues_what_it_still_writes_and_ends_the_answer_in_its_own_way() {
+    let (engine, digests) = (Fake { by_template: true, ..Fake::default() }, Digests::default());
+    for form in [Form::Whole, Form::Continue] {
+        let known = spoken(&engine, &digests, false);
+        let whole = [user("hi"), message(Role::Assistant, "yes"), user("and?")];
+        let messages = if form == Form::Whole { &whole[..] } else { &whole[2..] };
+        let plan = plan(&engine, &digests, Some(known), &generation(0), (key("s"), messages, form)).unwrap();
+        assert_eq!(plan.reuse, Reuse::Continued);
+        let said: Vec<(Role, &str)> = whole.iter().map(|m| (m.role, m.content.as_str())).collect();
+        let written = engine.turns(&said).unwrap().into_iter().flat_map(|turn| [turn.opening, turn.said].concat());
+        assert_eq!(plan.prompt, written.chain(engine.open_answer()).collect::<Vec<_>>());
+        assert_eq!(plan.fresh, engine.message(Role::User, "and?").len() + 1);
+    }
+}
+
+#[test]
+fn a_template_that_writes_an_old_message_differently_has_it_read_again() {
+    let (engine, digests) = (Fake { by_template: true, ..Fake::default() }, Digests::default());
+    let mut messages = vec![user("one (forget)")];
+    let mut known = None;
+    for (turn, reuse) in [Reuse::New, Reuse::Continued, Reuse::Recomputed].into_iter().enumerate() {
+        let plan = plan(&engine, &digests, known, &generation(0), (key("s"), &messages, Form::Whole)).unwrap();
+        // The first message is written without its end once two more answers follow.
+        assert_eq!(plan.reuse, reuse, "turn {turn}");
+        let tokens = engine.encode("yes");
+        let said = Said { text: "yes", tokens: &tokens, cut: false };
+        let consumed = plan.prompt.len() + 2;
+        known = Some(after(&engine, &digests, plan.keep.unwrap().1, &said, (&generation(0), consumed, FakeState::default())));
+        messages.extend([message(Role::Assistant, "yes"), user("more")]);
+    }
+}
+
+#[test]
+fn what_a_template_refuses_is_said() {
+    let (engine, digests) = (Fake { by_template: true, ..Fake::default() }, Digests::default());
+    let refused = plan(&engine, &digests, None, &generation(0), (key("s"), &[message(Role::Assistant, "a")], Form::Whole));
+    assert!(matches!(refused, Err(Unplannable::Unwritable(why)) if why.to_string() == "an answer to nothing"));
 }
