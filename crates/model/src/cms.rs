@@ -145,12 +145,12 @@ impl Cms {
             }
             Wiring::Sequential => {
                 let mut at = x.clone();
-                for n in 0..self.banks.len() {
+                for (n, memory) in memories.iter_mut().enumerate() {
                     let input = match n.checked_sub(1) {
                         None => normed.clone(),
                         Some(before) => pass.way.norm(at.clone(), self.norms[before].val(), self.epsilon),
                     };
-                    if let Some(said) = self.bank(n, input, pass, stream, &mut memories[n]) {
+                    if let Some(said) = self.bank(n, input, pass, stream, memory) {
                         at = at + said;
                     }
                 }

@@ -84,19 +84,18 @@ impl Decoder {
     /// When a piece is empty or holds an id outside the vocabulary.
     pub fn score_many(&mut self, weights: &Weights, pieces: &mut [Piece<'_>]) -> Vec<Vec<f32>> {
         let hidden = self.hidden(weights, pieces);
-        let logits = self.project(&hidden);
-        let vocab = self.base.config().vocab;
+        let (width, vocab) = (self.base.config().width, self.base.config().vocab);
+        let mut rows = hidden.chunks(PROJECTED_ROWS * width).flat_map(|part| Rows::new(self.project(part), vocab));
         let mut scores = Vec::with_capacity(pieces.len());
-        let mut first = 0;
         for piece in pieces.iter_mut() {
-            let count = piece.tokens.len();
-            let rows = &logits[first * vocab..(first + count) * vocab];
-            let carried = piece.state.last_logits.take();
-            let before = carried.as_deref().into_iter().zip(piece.tokens);
-            let here = rows.chunks_exact(vocab).zip(&piece.tokens[1..]);
-            scores.push(before.chain(here).map(|(row, token)| surprise(row, *token)).collect());
-            piece.state.last_logits = Some(rows[(count - 1) * vocab..].to_vec());
-            first += count;
+            let mut last = piece.state.last_logits.take();
+            let mut nll = Vec::with_capacity(piece.tokens.len());
+            for token in piece.tokens {
+                nll.extend(last.map(|row| surprise(&row, *token)));
+                last = rows.next();
+            }
+            piece.state.last_logits = last;
+            scores.push(nll);
         }
         scores
     }
@@ -180,6 +179,32 @@ impl Decoder {
         let mut logits = Vec::new();
         self.base.head.product(&mut logits, hidden, Spread::All);
         logits
+    }
+}
+
+/// Rows whose logits are in memory at once: those of a long text and a large vocabulary take gigabytes.
+const PROJECTED_ROWS: usize = 128;
+
+/// Logits, a row at a time.
+struct Rows {
+    logits: Vec<f32>,
+    vocab: usize,
+    at: usize,
+}
+
+impl Rows {
+    fn new(logits: Vec<f32>, vocab: usize) -> Self {
+        Self { logits, vocab, at: 0 }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Vec<f32>;
+
+    fn next(&mut self) -> Option<Vec<f32>> {
+        let row = self.logits.get(self.at..self.at + self.vocab)?.to_vec();
+        self.at += self.vocab;
+        Some(row)
     }
 }
 

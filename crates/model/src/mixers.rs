@@ -28,6 +28,7 @@ pub trait Mixer {
 }
 
 /// Any of them.
+#[expect(clippy::large_enum_variant, reason = "there is one a block")]
 #[derive(Module, Debug)]
 pub enum AnyMixer {
     /// Softmax attention.

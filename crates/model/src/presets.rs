@@ -63,7 +63,7 @@ pub fn mixer(name: &str, width: usize, heads: usize) -> Option<MixerConfig> {
             boxes,
             chunk: 16,
             objective: Objective::Alignment,
-            targets: Targets::Own,
+            targets: Targets::OwnUnit,
             max_step: 2.0,
             adaptive: true,
             conv_taps: TAPS,

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 fn talks() -> Value {
     let talk = |turns: [[&str; 2]; 2]| -> Vec<Value> {
-        let said = |[asked, answered]: [&str; 2]| [json!({"role": "user", "content": asked}), json!({"role": "assistant", "content": answered})];
+        let said = |[asked, answered]: [&str; 2]| {
+            [json!({"role": "user", "content": asked}), json!({"role": "assistant", "content": answered})]
+        };
         turns.into_iter().flat_map(said).collect()
     };
     json!([
@@ -38,7 +40,8 @@ fn an_imported_checkpoint_answers_as_it_did_in_transformers_and_goes_on_in_a_ses
 
     let _server = Server::start_with(&state, &["--base", &base]);
     for (talk, expected) in talks().as_array().expect("a list").iter().zip(&expected) {
-        let asked: Vec<&str> = (0..talk.as_array().map_or(0, Vec::len)).step_by(2).filter_map(|n| talk[n]["content"].as_str()).collect();
+        let asked: Vec<&str> =
+            (0..talk.as_array().map_or(0, Vec::len)).step_by(2).filter_map(|n| talk[n]["content"].as_str()).collect();
         let talked = talk_with(&state, &["-o", "json"], &format!("{}\n/quit\n", asked.join("\n")));
         let answers: Vec<String> = String::from_utf8_lossy(&talked.stdout)
             .lines()
@@ -53,7 +56,8 @@ fn what_cannot_be_imported_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let out = folder.path().join("base");
     let import = |checkpoint: &Path, banks: &str| {
-        let args = ["model", "import", &checkpoint.display().to_string(), "--slow-banks", banks, "--out", &out.display().to_string()];
+        let args =
+            ["model", "import", &checkpoint.display().to_string(), "--slow-banks", banks, "--out", &out.display().to_string()];
         let output = run(folder.path(), &args);
         assert!(!output.status.success() && !out.exists(), "{}", told(&output));
         told(&output)

@@ -99,6 +99,7 @@ enum Memory {
 
 /// A mixer's tensors.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a block")]
 pub(super) enum MixerWeights {
     Attention(AttentionWeights),
     Memory(MemoryWeights),

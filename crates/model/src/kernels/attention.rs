@@ -204,6 +204,9 @@ impl Attention {
     }
 }
 
+/// Gradients of a group: of each head's queries, and of its keys and values.
+type GroupGradients<T> = (Vec<Vec<T>>, [Vec<T>; 2]);
+
 /// What a head gave and the gradient that came back.
 struct Output<'a, T> {
     output: &'a [T],
@@ -247,7 +250,7 @@ impl Kernel for Attention {
         let channels = self.heads * e.width;
         let output = &saved[e.batch * self.heads];
         let each = self.heads / self.kv_heads;
-        let groups: Vec<(Vec<Vec<T>>, [Vec<T>; 2])> = (0..e.batch * self.kv_heads)
+        let groups: Vec<GroupGradients<T>> = (0..e.batch * self.kv_heads)
             .into_par_iter()
             .map(|n| {
                 let (b, g) = (n / self.kv_heads, n % self.kv_heads);

@@ -114,6 +114,7 @@ fn retention_log_decay<T: Real>(h: usize) -> T {
 }
 
 /// One token of one head, for decoding: moves `state [K, V]` and writes the output row.
+#[expect(clippy::too_many_arguments, reason = "the recurrence has as many")]
 pub fn step<T: Real>(state: &mut [T], q: &[T], k: &[T], v: &[T], beta: T, log_decay: T, erases: bool, output: &mut [T]) {
     let width = v.len();
     let keep = log_decay.exponential();

@@ -17,6 +17,7 @@ pub trait Real: Float + NumAssign + Sum + Default + Debug + Send + Sync + Comple
     fn wide(self) -> f64;
 
     /// `e^x`, as fast as the type's precision allows.
+    #[must_use]
     fn exponential(self) -> Self;
 
     /// A length or an index.
@@ -27,18 +28,21 @@ pub trait Real: Float + NumAssign + Sum + Default + Debug + Send + Sync + Comple
 
     /// `1 / (1 + e^-x)`
     #[inline(always)]
+    #[must_use]
     fn sigmoid(self) -> Self {
         (Self::one() + (-self).exponential()).recip()
     }
 
     /// `ln(1 + e^x)`
     #[inline(always)]
+    #[must_use]
     fn softplus(self) -> Self {
         if self > Self::of(40.0) { self } else { self.exponential().ln_1p() }
     }
 
     /// The derivative of `x · sigmoid(x)`.
     #[inline(always)]
+    #[must_use]
     fn silu_slope(self) -> Self {
         let s = self.sigmoid();
         s * (Self::one() + self * (Self::one() - s))

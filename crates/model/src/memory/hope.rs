@@ -50,6 +50,9 @@ pub enum Objective {
 pub enum Targets {
     /// Its own answer to the value, `M(v)` (Eq. 84).
     Own,
+    /// Its own answer to the value at unit length. What a box says of its own accord grows with what it learned, which it then learns: with steps above 1 that has
+    /// no bound, and training ends in numbers that are none (`nocturne bench model --task parity`, all rates).
+    OwnUnit,
     /// The value (Eq. 79 to 82).
     Value,
 }
@@ -151,7 +154,7 @@ impl Program for SelfModifying {
             for n in self.changing() {
                 let writes = self.writes(a, &lesson, &scores, &state.snapshot[n], &state.live[n]);
                 if n == MEMORY {
-                    outputs.push(self.read(a, &lesson, &q, &writes, &state.live[n]));
+                    outputs.push(Self::read(a, &lesson, &q, &writes, &state.live[n]));
                 }
                 state.live[n] = Self::moved(a, &lesson, &writes, &state.live[n]);
             }
@@ -199,6 +202,7 @@ impl SelfModifying {
     fn error<A: Algebra>(&self, a: &A, l: &Lesson<A::M>, snapshot: &[A::M]) -> A::M {
         let target = match self.targets {
             Targets::Own => Self::say(a, snapshot, &l.v),
+            Targets::OwnUnit => a.normalized(&Self::say(a, snapshot, &l.v)),
             Targets::Value => l.v.clone(),
         };
         match self.objective {
@@ -229,7 +233,7 @@ impl SelfModifying {
     }
 
     /// The live memory's answer to every query, the token's own write included.
-    fn read<A: Algebra>(&self, a: &A, l: &Lesson<A::M>, q: &A::M, writes: &[Write<A::M>], live: &[A::M]) -> A::M {
+    fn read<A: Algebra>(a: &A, l: &Lesson<A::M>, q: &A::M, writes: &[Write<A::M>], live: &[A::M]) -> A::M {
         let decays = a.decays(&l.gamma, &l.gamma, false);
         let now = a.map(&l.gamma, Map::Exp);
         let mut x = q.clone();

@@ -235,6 +235,11 @@ impl<T: Real> HopeHead<T> {
         let (snapshot, live) = (&self.snapshot[n], &mut self.live[n]);
         let target = match program.targets {
             Targets::Own => say(snapshot, v),
+            Targets::OwnUnit => {
+                let mut target = say(snapshot, v);
+                normalize(&mut target);
+                target
+            }
             Targets::Value => v.to_vec(),
         };
         let mut error = match program.objective {

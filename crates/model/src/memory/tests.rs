@@ -33,6 +33,7 @@ fn hopes() -> Vec<SelfModifying> {
             (Objective::Distance, Targets::Own, true),
             (Objective::Alignment, Targets::Value, true),
             (Objective::Alignment, Targets::Own, false),
+            (Objective::Alignment, Targets::OwnUnit, true),
         ] {
             all.push(SelfModifying { width: 4, chunk: 8, boxes, objective, targets, max_step: 1.0, adaptive });
         }

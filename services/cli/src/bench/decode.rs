@@ -51,7 +51,7 @@ fn batch(base: &Arc<Base>, weights: &Weights, sessions: usize) -> anyhow::Result
     let mut decoder = Decoder::new(base);
     let asked = base.chat().conversation(base.tokenizer(), &[(Role::User, PROMPT)], true);
     let prompt = asked.context("writing a question")?;
-    let mut read = SessionState::new(&base);
+    let mut read = SessionState::new(base);
     decoder.prefill(weights, &mut read, &prompt);
     let vocab = base.config().vocab;
     let mut steps = 0_u64;

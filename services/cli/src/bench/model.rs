@@ -47,14 +47,16 @@ Examples:
   nocturne bench model --task mqar,parity --mixer hope,titans --seeds 5 --minutes 4
   nocturne bench model --task mqar-zoology-256 --steps 20000 --minutes 600 --out zoology
   nocturne bench model --speed
+  nocturne bench model --task parity --mixers mine.toml --mixer mine,hope
 
 A sweep that was broken off goes on where it was: what DIR holds with the same settings is not measured again.";
 
 /// Tasks that are measured unless others are named: recall, state tracking, and memory in the weights.
 const TASKS: [&str; 6] = ["mqar", "parity", "aa", "anbn", "memorization", "fuzzy-recall"];
 
-/// Tokens that a sequence has where speed is measured.
-const CONTEXTS: [usize; 5] = [128, 256, 512, 1_024, 2_048];
+/// Tokens that a sequence has where speed is measured. Training is measured up to the length of one step; reading and generating show whether a token costs
+/// the same however many came before.
+const CONTEXTS: [usize; 6] = [1_024, 2_048, 4_096, 8_192, 16_384, 32_768];
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -65,6 +67,9 @@ pub(crate) struct ModelArgs {
     /// Architectures; all unless given
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     mixer: Vec<String>,
+    /// Mixers of your own beside them: a TOML table each, named and set up as a recipe's `mixer`
+    #[arg(long, value_name = "FILE")]
+    mixers: Option<PathBuf>,
     /// Runs of each, with data and weights of their own
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -135,7 +140,8 @@ pub(super) async fn run(global: &Global, args: ModelArgs) -> anyhow::Result<Outc
     }
     let format = global.format;
     tokio::task::spawn_blocking(move || {
-        let architectures = architectures::all();
+        let own = args.mixers.as_deref().map(architectures::read_own).transpose()?.unwrap_or_default();
+        let architectures = architectures::all(own);
         let begun = Instant::now();
         let surroundings = Surroundings { clock: &|| begun.elapsed().as_secs_f64(), tell: &output::tell };
         let report = measure(&args, architectures.as_ref(), &surroundings)?;

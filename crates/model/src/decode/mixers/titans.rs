@@ -148,7 +148,7 @@ impl MemoryWeights {
                 self.write(s, Spread::Here, index, &mut one);
                 self.outlet.leave(s, Spread::Here);
                 out.extend(y.iter().zip(&s.out).map(|(y, m)| y * (m + 1.0)));
-                self.forget_segment(branch, index, piece);
+                Self::forget_segment(branch, index, piece);
             }
         }
         s.normed = rows;
@@ -176,7 +176,7 @@ impl MemoryWeights {
         y
     }
 
-    fn forget_segment(&self, branch: &BranchWeights, index: usize, piece: &mut Piece<'_>) {
+    fn forget_segment(branch: &BranchWeights, index: usize, piece: &mut Piece<'_>) {
         if let MixerState::Titans { heads, seen } = &mut piece.state.blocks[index].mixer
             && heads.iter().all(crate::memory::recurrent::TitansHead::begins_chunk)
         {

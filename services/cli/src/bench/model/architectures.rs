@@ -1,11 +1,11 @@
 //! The architectures of this build: two blocks of one mixer each, everything else equal.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use nocturne_model::{
     Banks, Base, Decoder, ModelConfig, SessionState, StepInput, Tokenizer, Weights,
-    config::HeadConfig,
+    config::{HeadConfig, MixerConfig},
     model::SlowBank,
     optim, presets,
     tensors::{SLOW, Tensors},
@@ -15,7 +15,10 @@ use nocturne_synthetic::{Example, Readout, Tally, Task};
 use serde_json::json;
 
 use super::learner::{Architectures, Learner, Score, Speed};
-use crate::{bench::rate, failure::refused};
+use crate::{
+    bench::rate,
+    failure::{Advise, refused},
+};
 
 /// Channels, heads, blocks and hidden channels of every model that is compared.
 const WIDTH: usize = 64;
@@ -27,53 +30,71 @@ const HIDDEN: usize = 128;
 const SPEED_VOCABULARY: usize = 512;
 
 /// All that can be measured.
-pub(super) fn all() -> Box<dyn Architectures> {
-    Box::new(Presets)
+pub(super) fn all(own: Own) -> Box<dyn Architectures> {
+    Box::new(Mixers { own })
 }
 
-/// The mixers of [`presets`].
-struct Presets;
+/// Mixers that somebody sets up, by name.
+pub(super) type Own = BTreeMap<String, MixerConfig>;
 
-fn config(architecture: &str, vocab: usize) -> anyhow::Result<ModelConfig> {
-    let mixer = presets::mixer(architecture, WIDTH, HEADS).ok_or_else(|| {
-        refused(format!("there is no architecture {architecture}"), format!("choose from {}", presets::MIXERS.join(", ")))
-    })?;
-    Ok(presets::model(architecture, &mixer, vocab, WIDTH, BLOCKS, HIDDEN))
+/// Reads mixers: a TOML table each, as `mixer` in a recipe.
+pub(super) fn read_own(file: &Path) -> anyhow::Result<Own> {
+    let hint = "each table names a mixer, as [mine] with kind = \"attention\" and what else a recipe's mixer has";
+    let doing = || format!("reading mixers from {}", file.display());
+    let text = std::fs::read_to_string(file).advise(doing(), hint)?;
+    toml::from_str(&text).advise(doing(), hint)
 }
 
-fn config_for(architecture: &str, task: &Task) -> anyhow::Result<ModelConfig> {
-    let mut config = config(architecture, task.vocab())?;
-    if task.readout() == Readout::FromLast {
-        config.head = HeadConfig::FromLast { positions: task.longest() };
+/// The mixers of [`presets`] and one's own.
+struct Mixers {
+    own: Own,
+}
+
+impl Mixers {
+    fn config(&self, architecture: &str, vocab: usize) -> anyhow::Result<ModelConfig> {
+        let mixer =
+            self.own.get(architecture).cloned().or_else(|| presets::mixer(architecture, WIDTH, HEADS)).ok_or_else(|| {
+                refused(format!("there is no architecture {architecture}"), format!("choose from {}", self.names().join(", ")))
+            })?;
+        let config = presets::model(architecture, &mixer, vocab, WIDTH, BLOCKS, HIDDEN);
+        config.check()?;
+        Ok(config)
     }
-    Ok(config)
+
+    fn config_for(&self, architecture: &str, task: &Task) -> anyhow::Result<ModelConfig> {
+        let mut config = self.config(architecture, task.vocab())?;
+        if task.readout() == Readout::FromLast {
+            config.head = HeadConfig::FromLast { positions: task.longest() };
+        }
+        Ok(config)
+    }
 }
 
-impl Architectures for Presets {
+impl Architectures for Mixers {
     fn names(&self) -> Vec<String> {
-        presets::MIXERS.map(str::to_owned).to_vec()
+        presets::MIXERS.map(str::to_owned).into_iter().chain(self.own.keys().cloned()).collect()
     }
 
     fn settings(&self, architecture: &str, task: &Task) -> serde_json::Value {
-        let config = config_for(architecture, task).ok();
+        let config = self.config_for(architecture, task).ok();
         json!({"config": config, "optimizer": "AdamW, beta 0.9 and 0.98, weight decay 0.01, gradients cut to a norm of 1"})
     }
 
     fn learner(&self, architecture: &str, task: &Task, seed: u64) -> anyhow::Result<Box<dyn Learner>> {
-        let config = config_for(architecture, task)?;
+        let config = self.config_for(architecture, task)?;
         Ok(Box::new(Student(Trainer::base(&config, seed, optim::for_comparison()))))
     }
 
     fn speed_settings(&self, architecture: &str) -> serde_json::Value {
-        json!({"config": config(architecture, SPEED_VOCABULARY).ok(), "tokens_a_step": STEP_TOKENS})
+        json!({"config": self.config(architecture, SPEED_VOCABULARY).ok(), "tokens_a_step": STEP_TOKENS})
     }
 
     fn speed(&self, architecture: &str, context: usize) -> anyhow::Result<Speed> {
-        let config = config(architecture, SPEED_VOCABULARY)?;
+        let config = self.config(architecture, SPEED_VOCABULARY)?;
         let mut trainer = Trainer::base(&config, 1, optim::for_comparison());
-        let training = training_speed(&mut trainer, context);
+        let training = (context <= STEP_TOKENS).then(|| training_speed(&mut trainer, context));
         let (reading, generating) = decoding_speed(&config, trainer.tensors(), context)?;
-        Ok(Speed { training: Some(training), reading: Some(reading), generating: Some(generating) })
+        Ok(Speed { training, reading: Some(reading), generating: Some(generating) })
     }
 }
 
@@ -117,6 +138,9 @@ impl Learner for Student {
 /// Tokens that a step trains on, and that are read, where speed is measured.
 const STEP_TOKENS: usize = 4_096;
 
+/// Tokens that are generated after a context.
+const GENERATED: usize = 64;
+
 /// What is measured runs at least so long.
 const LEAST: Duration = Duration::from_millis(1_500);
 
@@ -149,7 +173,6 @@ fn decoding_speed(config: &ModelConfig, tensors: Tensors, context: usize) -> any
         read = SessionState::new(&base);
         decoder.prefill(&weights, &mut read, &prompt);
     });
-    const GENERATED: usize = 64;
     let generating = rate(GENERATED, LEAST, || {
         let mut state = read.clone();
         for n in 0..GENERATED {
