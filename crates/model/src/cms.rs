@@ -7,10 +7,16 @@ use burn::{
 
 use crate::{
     config::{BankConfig, BankShape, CmsConfig, Wiring},
-    kernels::{mlp::Activation, quiet::Quiet},
+    kernels::{
+        gemm::{Factor, Write, product},
+        math::simd,
+        mlp::Activation,
+        quiet::Quiet,
+    },
     memory::fast::State,
     model::Init,
     ops::{self, Way, composed},
+    optim::InputMoments,
 };
 
 /// A perceptron bank.
@@ -74,12 +80,29 @@ pub enum SlowBank {
     Off,
 }
 
+/// What a training pass does with nightly banks beside predicting, its rows those of the flattened `[B × T]`.
+#[derive(Debug, Default)]
+pub struct Beside<'a> {
+    /// A penalty on what they add to the stream.
+    pub quiet: Option<&'a Quiet>,
+    /// Where second moments of their layers' inputs are gathered.
+    pub moments: Option<Moments<'a>>,
+}
+
+/// See [`Beside::moments`].
+#[derive(Debug)]
+pub struct Moments<'a> {
+    /// What is gathered.
+    pub inputs: &'a InputMoments,
+    /// Whether a row counts; padding does not.
+    pub counted: Vec<bool>,
+}
+
 /// What a pass through the banks is told beside its input.
 pub(crate) struct Pass<'a> {
     pub way: Way,
     pub slow: SlowBank,
-    /// A penalty on what nightly banks add.
-    pub quiet: Option<&'a Quiet>,
+    pub beside: &'a Beside<'a>,
     /// What goes into the loss without a value.
     pub hidden: Vec<Tensor<1>>,
 }
@@ -171,11 +194,14 @@ impl Cms {
         if self.nightly[n] && pass.slow == SlowBank::Off {
             return None;
         }
+        if let (Some(moments), Bank::Perceptron(bank), true) = (&pass.beside.moments, &self.banks[n], self.nightly[n]) {
+            bank.observe(&x, moments);
+        }
         let said = match &self.banks[n] {
             Bank::Perceptron(bank) => bank.say(pass.way, x),
             Bank::Memory(bank) => bank.say(pass.way, x, stream, memory),
         };
-        match pass.quiet {
+        match pass.beside.quiet {
             Some(penalty) if self.nightly[n] => Some(pass.way.quiet(said, penalty, &mut pass.hidden)),
             _ => Some(said),
         }
@@ -189,6 +215,31 @@ impl Perceptron {
             Some(gate) => way.gated_mlp(x, [gate.val(), up, down], self.activation),
             None => way.mlp(x, up, down, self.activation),
         }
+    }
+}
+
+impl Perceptron {
+    /// Gathers what both layers read.
+    fn observe(&self, x: &Tensor<3>, moments: &Moments<'_>) {
+        let values = |tensor: Tensor<2>| -> Vec<f32> { tensor.detach().into_data().try_to_vec().unwrap_or_default() };
+        let [batch, time, width] = x.dims();
+        let rows = batch * time;
+        let x = values(x.clone().reshape([rows, width]));
+        let through = |layer: &Param<Tensor<2>>| {
+            let (w, hidden) = (values(layer.val()), layer.val().dims()[1]);
+            let mut out = vec![0.0; rows * hidden];
+            product(&mut out, Write::Set, Factor::new(&x, rows, width), Factor::new(&w, width, hidden));
+            out
+        };
+        let first = self.gate.as_ref().unwrap_or(&self.up);
+        let mut hidden = through(first);
+        simd(|| self.activation.apply(&mut hidden));
+        if self.gate.is_some() {
+            hidden.iter_mut().zip(through(&self.up)).for_each(|(h, l)| *h *= l);
+        }
+        let gather = |id, x: &[f32], width| moments.inputs.add(id, x, width, Some(&moments.counted));
+        self.gate.iter().chain([&self.up]).for_each(|layer| gather(layer.id, &x, width));
+        gather(self.down.id, &hidden, self.down.val().dims()[0]);
     }
 }
 

@@ -16,12 +16,9 @@ pub use self::again::Again;
 pub(crate) use self::init::Init;
 pub use crate::cms::SlowBank;
 use crate::{
-    cms::{Cms, Memories, Pass},
+    cms::{Beside, Cms, Memories, Pass},
     config::{HeadConfig, ModelConfig},
-    kernels::{
-        head::{Tally, Targets},
-        quiet::Quiet,
-    },
+    kernels::head::{Tally, Targets},
     mixers::{AnyMixer, Mixer, Past},
     ops::Way,
 };
@@ -117,12 +114,12 @@ impl Model {
 
     /// Hidden states after the last norm, `[B, T, C]`, of token ids `[B, T]` (row-major).
     pub fn hidden(&self, ids: &Arc<Vec<u32>>, batch: usize, slow: SlowBank) -> Tensor<3> {
-        self.hidden_quiet(ids, batch, slow, None).states
+        self.hidden_beside(ids, batch, slow, &Beside::default()).states
     }
 
-    /// The same for training, with a penalty on what every nightly bank adds to the stream, its rows those of the flattened `[B × T]`.
-    pub fn hidden_quiet(&self, ids: &Arc<Vec<u32>>, batch: usize, slow: SlowBank, quiet: Option<&Quiet>) -> Hidden {
-        let mut pass = Pass { way: self.way, slow, quiet, hidden: Vec::new() };
+    /// The same for training.
+    pub fn hidden_beside(&self, ids: &Arc<Vec<u32>>, batch: usize, slow: SlowBank, beside: &Beside<'_>) -> Hidden {
+        let mut pass = Pass { way: self.way, slow, beside, hidden: Vec::new() };
         let mut x = self.way.embed(self.embed.val(), ids, batch);
         for block in &self.blocks {
             let normed = self.normed(x.clone(), &block.mixer_norm);
@@ -140,7 +137,7 @@ impl Model {
     /// Hidden states `[1, T, C]` of the tokens that follow what `stream` has read, which is moved behind them.
     pub fn follow(&self, ids: &Arc<Vec<u32>>, stream: &mut Stream) -> Hidden {
         let way = Way::Composed;
-        let mut pass = Pass { way, slow: SlowBank::On, quiet: None, hidden: Vec::new() };
+        let mut pass = Pass { way, slow: SlowBank::On, beside: &Beside::default(), hidden: Vec::new() };
         let normed = |x: Tensor<3>, gain: &Param<Tensor<1>>| way.norm(x, gain.val(), self.epsilon);
         let mut x = way.embed(self.embed.val(), ids, 1);
         stream.blocks.resize_with(self.blocks.len(), Default::default);

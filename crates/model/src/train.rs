@@ -18,6 +18,7 @@ pub use self::predict::Predicted;
 pub use self::row::{Aim, Lesson, Row, Said};
 use self::{batch::Batch, lanes::Lanes};
 use crate::{
+    cms::{Beside, Moments},
     config::ModelConfig,
     device,
     error::ModelError,
@@ -63,6 +64,7 @@ struct Pass {
     loss: f64,
     tally: Tally,
     gradients: GradientsParams,
+    inputs: InputMoments,
 }
 
 struct Optim(ModuleOptimizer);
@@ -153,6 +155,7 @@ impl Trainer {
         let mut tally = Tally::default();
         for pass in passes {
             gradients.accumulate(&self.model, pass.gradients);
+            self.inputs.merge(&pass.inputs);
             stats.loss += pass.loss;
             tally.counted += pass.tally.counted;
             tally.right += pass.tally.right;
@@ -169,12 +172,15 @@ impl Trainer {
         let model = self.model.clone().fork(&self.device);
         let targets = Arc::new(self.targets(batch));
         let quiet = batch.quiet.clone().map(|weights| Quiet { weights, normalizer: weight });
-        let hidden = model.hidden_quiet(&batch.ids, batch.rows, slow, quiet.as_ref());
+        let inputs = InputMoments::default();
+        let moments = self.plan.reads_inputs().then(|| Moments { inputs: &inputs, counted: batch.counted() });
+        let beside = Beside { quiet: quiet.as_ref(), moments };
+        let hidden = model.hidden_beside(&batch.ids, batch.rows, slow, &beside);
         let (loss, tally) = model.loss(hidden, targets, weight);
         let value = f64::from(loss.clone().into_scalar::<f32>());
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
         let tally = *tally.lock().unwrap_or_else(PoisonError::into_inner);
-        Pass { loss: value, tally, gradients }
+        Pass { loss: value, tally, gradients, inputs }
     }
 
     /// Numbers that training changes.

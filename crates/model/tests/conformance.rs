@@ -21,6 +21,7 @@ use burn::{
 use libtest_mimic::{Arguments, Trial};
 use nocturne_model::{
     DeviceName, Model, ModelConfig,
+    cms::Beside,
     config::Wiring,
     device::check_default,
     kernels::{
@@ -136,7 +137,7 @@ fn targets(vocab: usize) -> Targets {
 fn gradients(subject: &Subject, config: &ModelConfig) -> (f32, (u64, u64), Tensors) {
     let model = subject.model(config, &subject.device.clone().autodiff());
     let quiet = Quiet { weights: Arc::new((0..BATCH * TIME).map(|n| (n % 3) as f32 * 0.1).collect()), normalizer: 20.0 };
-    let hidden = model.hidden_quiet(&ids(), BATCH, SlowBank::On, Some(&quiet));
+    let hidden = model.hidden_beside(&ids(), BATCH, SlowBank::On, &Beside { quiet: Some(&quiet), ..Beside::default() });
     let (loss, tally) = model.loss(hidden, Arc::new(targets(config.vocab)), 20.0);
     let value = loss.clone().into_scalar::<f32>();
     let gradients = GradientsParams::from_grads(loss.backward(), &model);

@@ -10,7 +10,7 @@ use burn::{
 };
 use nocturne_model::{
     Model, ModelConfig,
-    cms::Bank,
+    cms::{Bank, Beside},
     config::{BankConfig, Wiring},
     kernels::{
         head::{Goal, Target, Targets},
@@ -116,7 +116,7 @@ fn the_first_move_is_the_rate_times_the_sum_over_exactly_one_period() {
         let device = Device::flex().autodiff();
         let model = params::load(&config, "test", &tensors(&config), &device).unwrap();
         let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::learning(&config));
-        let hidden = model.hidden_quiet(&Arc::new(ids[..FAST as usize].to_vec()), 1, SlowBank::On, None);
+        let hidden = model.hidden_beside(&Arc::new(ids[..FAST as usize].to_vec()), 1, SlowBank::On, &Beside::default());
         let target =
             |(row, token): (usize, &u32)| Target { row: row as u32, goal: Goal::Token(*token), weight: 1.0, counted: false };
         let rows = ids[1..].iter().enumerate().map(target).collect();

@@ -89,6 +89,25 @@ fn an_optimizer_that_remembers_nothing_goes_on_from_nothing() {
 }
 
 #[test]
+fn delta_gradient_descent_erases_along_what_layers_read() {
+    let night = Night::new();
+    let trained = |erase: f64| {
+        let mut trainer = night.begin(&night.tensors, OptimizerSettings::Dgd(DgdSettings { erase, ..DgdSettings::default() }));
+        steps(&mut trainer, 0..3);
+        trainer.tensors()
+    };
+    let (erased, plain) = (trained(1.0), trained(0.0));
+    for (name, before) in &night.tensors {
+        let moved = |after: &Tensors| after[name] != *before;
+        if name.contains(tensors::SLOW) {
+            assert!(moved(&erased) && erased[name] != plain[name], "{name}");
+        } else {
+            assert!(!moved(&erased) && !moved(&plain), "{name}");
+        }
+    }
+}
+
+#[test]
 fn only_what_is_trained_is_remembered_and_by_its_name() {
     let night = Night::new();
     let mut trainer = night.begin(&night.tensors, m3(None));

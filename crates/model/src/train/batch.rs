@@ -22,6 +22,8 @@ pub(super) struct Batch {
     pub(super) time: usize,
     /// Rows of the flattened `[rows × time]`, what they aim at, and the token that they should predict.
     pub(super) aims: Vec<(u32, Aim, u32)>,
+    /// Tokens of each row.
+    lengths: Vec<usize>,
     /// The penalty of every position when any row has one.
     pub(super) quiet: Option<Arc<Vec<f32>>>,
 }
@@ -30,6 +32,7 @@ impl Batch {
     fn of(rows: &[&Row]) -> Self {
         let time = rows.iter().map(|r| r.ids.len()).max().unwrap_or(0);
         let mut ids = vec![PAD; rows.len() * time];
+        let lengths = rows.iter().map(|row| row.ids.len()).collect();
         let mut aims = Vec::new();
         let mut quiet = rows.iter().any(|r| r.quiet > 0.0).then(|| vec![0.0; ids.len()]);
         for (n, row) in rows.iter().enumerate() {
@@ -46,7 +49,12 @@ impl Batch {
                 (at + aim.position, *aim, token)
             }));
         }
-        Self { ids: Arc::new(ids), rows: rows.len(), time, aims, quiet: quiet.map(Arc::new) }
+        Self { ids: Arc::new(ids), rows: rows.len(), time, aims, lengths, quiet: quiet.map(Arc::new) }
+    }
+
+    /// Which rows of the flattened `[rows × time]` are no padding.
+    pub(super) fn counted(&self) -> Vec<bool> {
+        self.lengths.iter().flat_map(|length| (0..self.time).map(move |t| t < *length)).collect()
     }
 
     /// Splits rows into batches of similar length, the longest rows first. It looks at nothing but the rows, so that sums are added up in the same order

@@ -15,7 +15,14 @@ pub(crate) struct HopeEngine {
 
 /// Loads a base from its files.
 pub(crate) fn load_base(files: &BTreeMap<String, Bytes>) -> Result<Base, ModelError> {
-    Base::from_files(|name| files.get(name).map(|bytes| &bytes[..]))
+    let base = Base::from_files(|name| files.get(name).map(|bytes| &bytes[..]))?;
+    let blocks = base.config().blocks.iter().enumerate();
+    if let Some((block, bank)) = blocks.flat_map(|(n, block)| block.cms.learning().into_iter().map(move |bank| (n, bank))).next()
+    {
+        let why = format!("bank `{}` of block {block} learns while a session goes on, which nothing serves yet", bank.name);
+        return Err(ModelError::Inconsistent(why));
+    }
+    Ok(base)
 }
 
 /// What an error says, with what lies beneath it.
