@@ -120,7 +120,8 @@ impl Chat {
     }
 
     /// What each message adds to the tokens of the whole conversation: one after the other, they are [`Chat::conversation`]'s without an opened answer.
-    /// A template that puts two messages into one adds nothing for the first of them. Takes time in the square of the number of messages.
+    /// A template that puts two messages into one adds nothing for the first of them; an answer that it writes in a way of its own counts for the next message.
+    /// Takes time in the square of the number of messages.
     ///
     /// # Errors
     /// See [`Chat::conversation`].

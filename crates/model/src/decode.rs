@@ -146,6 +146,7 @@ impl Decoder {
     fn hidden(&mut self, weights: &Weights, pieces: &mut [Piece<'_>]) -> Vec<f32> {
         let base = &*self.base;
         let width = base.config().width;
+        assert!(pieces.iter().all(|piece| !piece.tokens.is_empty()), "a piece without tokens");
         let total: usize = pieces.iter().map(|p| p.tokens.len()).sum();
         let mut hidden = vec![0.0; total * width];
         let scratch = &mut self.scratch;

@@ -175,6 +175,20 @@ fn loudness(penalty: f32) -> f32 {
 }
 
 #[test]
+fn where_slow_banks_were_parts_of_the_original_what_should_stay_is_what_they_say() {
+    let config = config();
+    let all = tensors_of(&config);
+    let stacked: Tensors = all.iter().filter(|(name, _)| name.contains(SLOW)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let said = [Said { role: Role::User, text: TEXT, weight: 1.0, counted: false }];
+    let row = Row::own(&tokenizer(), &said).keep(1.0);
+    let loss = |trainer: Trainer| trainer.on(&Device::flex()).step(std::slice::from_ref(&row), 0.0, SlowBank::On).loss;
+    let muon = MuonSettings { rate: 0.02, momentum: 0.9, weight_decay: 0.0 };
+    let night = || Trainer::night(&config, &all, optim::for_night(muon)).unwrap();
+    assert!(loss(night().keeping(&stacked).unwrap()).abs() < 1e-6, "the parent is generation 0");
+    assert!(loss(night()) > 1e-3, "generation 0 is not the model without its banks");
+}
+
+#[test]
 fn a_row_that_should_stay_quiet_holds_down_what_slow_banks_add() {
     let (free, held) = (loudness(0.0), loudness(1e3));
     assert!(held < 0.5 * free, "{held} with the penalty, {free} without");

@@ -153,13 +153,21 @@ pub(crate) async fn run(global: &Global, args: BenchArgs) -> anyhow::Result<Outc
 
 /// Runs work over and over, at least so long; units a second. The first run, which warms up, is not counted.
 fn rate(units: usize, least: Duration, mut work: impl FnMut()) -> f64 {
-    work();
-    let (begun, mut runs) = (Instant::now(), 0);
-    while begun.elapsed() < least {
-        work();
+    rate_of(units, least, || (), |()| work())
+}
+
+/// The same for work on something that is prepared each time, which does not count.
+fn rate_of<T>(units: usize, least: Duration, mut prepare: impl FnMut() -> T, mut work: impl FnMut(T)) -> f64 {
+    work(prepare());
+    let (mut spent, mut runs) = (Duration::ZERO, 0);
+    while spent < least {
+        let prepared = prepare();
+        let begun = Instant::now();
+        work(prepared);
+        spent += begun.elapsed();
         runs += 1;
     }
-    (units * runs) as f64 / begun.elapsed().as_secs_f64()
+    (units * runs) as f64 / spent.as_secs_f64()
 }
 
 fn describe(figures: &Figures) -> String {

@@ -4,7 +4,6 @@
 //! known. Every call is synchronous and bound to a processor: it runs on a named thread, never on tokio. The alternative, boxed
 //! states behind an object-safe trait, costs a downcast at each step and hides that a state belongs to one engine.
 
-pub(crate) use nocturne_model::Turn;
 use nocturne_wire::{manifest::TensorEntry, record::Role};
 
 #[cfg(test)]
@@ -60,8 +59,10 @@ pub(crate) trait Engine: Send + Sync + 'static {
     fn open_answer(&self) -> Vec<u32>;
     /// Whether a message's tokens are the same wherever it stands. Otherwise only whole conversations can be written.
     fn is_local(&self) -> bool;
-    /// What each message adds to the tokens of a conversation.
-    fn turns(&self, messages: &[(Role, &str)]) -> Result<Vec<Turn>, Unwritable>;
+    /// A whole message with its markers, where messages have tokens of their own.
+    fn message(&self, role: Role, text: &str) -> Vec<u32>;
+    /// A whole conversation; `open` adds what opens an answer.
+    fn conversation(&self, messages: &[(Role, &str)], open: bool) -> Result<Vec<u32>, Unwritable>;
     /// Bare text.
     fn encode(&self, text: &str) -> Vec<u32>;
     /// The text of tokens, without markers.

@@ -35,21 +35,11 @@ pub(crate) struct SessionKey {
     pub(crate) session: SessionId,
 }
 
-/// Who chose a message's tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
-    /// The layout of conversations.
-    Layout,
-    /// The model, in an answer; a layout might cut the same text otherwise.
-    Model,
-}
-
-/// One message of a history: who said what, as a digest, and where its tokens end.
+/// One message of a history: who said what, as a digest, and where its tokens end (where messages have tokens of their own).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     digest: u64,
     end: usize,
-    by: By,
 }
 
 /// The tokens of a conversation, message by message.
@@ -59,6 +49,10 @@ pub(crate) struct History {
     tokens: Vec<u32>,
     /// What was said, where conversations can be written only as a whole.
     texts: Vec<(Role, Arc<str>)>,
+    /// What the template wrote for the last request, for the same reason: `tokens` hold answers as the model said them.
+    written: Vec<u32>,
+    /// Where the last answer begins in `tokens`.
+    asked: usize,
     /// Interactions so far.
     turns: u32,
 }
@@ -70,12 +64,9 @@ impl History {
         self.texts.truncate(messages);
     }
 
-    fn push<E: Engine>(&mut self, engine: &E, digests: &Digests, (role, text): (Role, &str), tokens: &[u32], by: By) {
+    fn push(&mut self, digest: u64, tokens: &[u32]) {
         self.tokens.extend_from_slice(tokens);
-        self.marks.push(Mark { digest: digests.of(role, text), end: self.tokens.len(), by });
-        if !engine.is_local() {
-            self.texts.push((role, text.into()));
-        }
+        self.marks.push(Mark { digest, end: self.tokens.len() });
     }
 }
 
@@ -193,28 +184,23 @@ pub(crate) fn plan<E: Engine>(
         (None, Form::Whole) => (History { turns: told, ..History::default() }, None),
         (None, Form::Continue) => return Err(Unplannable::Expired),
     };
-    let told: Vec<(Role, &str)> = messages.iter().map(|message| (message.role, message.content.as_str())).collect();
-    let alike = match form {
+    let shared = match form {
         Form::Continue => history.marks.len(),
         Form::Whole => shared_messages(&history, digests, messages),
     };
-    let written = layout::write(engine, &mut history, &told, alike, form).map_err(Unplannable::Unwritable)?;
-    let continued = written.shared == history.marks.len();
-    if !continued {
-        history.truncate(written.shared);
-    }
-    let held = held.filter(|held| continued && held.generation == *generation);
-    let before = history.tokens.len();
-    for (role, text, tokens) in &written.new {
-        history.push(engine, digests, (*role, text), tokens, By::Layout);
-    }
-    let opening = engine.open_answer();
-    let known = if form == Form::Continue { 0 } else { written.shared };
+    let new = &messages[if form == Form::Continue { 0 } else { shared }..];
+    let whole = Request { messages, new, form, shared };
+    let read = if engine.is_local() {
+        local(engine, digests, &mut history, &whole)
+    } else {
+        layout::read(engine, digests, &mut history, &whole).map_err(Unplannable::Unwritable)?
+    };
+    let held = held.filter(|held| read.continues && held.generation == *generation);
     Ok(Plan {
-        prompt: [&history.tokens[..], &opening[..]].concat(),
-        fresh: history.tokens.len() - before,
-        opening: opening.len(),
-        first_new: first_new(known, messages),
+        prompt: read.prompt,
+        fresh: read.fresh,
+        opening: read.opening,
+        first_new: first_new(messages.len() - new.len(), messages),
         turn: history.turns,
         reuse: match (had_history, &held) {
             (false, _) => Reuse::New,
@@ -224,6 +210,40 @@ pub(crate) fn plan<E: Engine>(
         held,
         keep: Some((key, history)),
     })
+}
+
+/// A request's messages beside a history.
+struct Request<'a> {
+    messages: &'a [Message],
+    /// Those that the history does not hold.
+    new: &'a [Message],
+    form: Form,
+    /// Messages of the history that the request goes on from.
+    shared: usize,
+}
+
+/// A request as tokens.
+struct Read {
+    prompt: Vec<u32>,
+    /// Whether all of the history is a prefix of the prompt.
+    continues: bool,
+    fresh: usize,
+    opening: usize,
+}
+
+/// Messages have tokens of their own: new ones are written after the others.
+fn local<E: Engine>(engine: &E, digests: &Digests, history: &mut History, request: &Request<'_>) -> Read {
+    let continues = request.shared == history.marks.len();
+    if !continues {
+        history.truncate(request.shared);
+    }
+    let before = history.tokens.len();
+    for message in request.new {
+        history.push(digests.of(message.role, &message.content), &engine.message(message.role, &message.content));
+    }
+    let opening = engine.open_answer();
+    let prompt = [&history.tokens[..], &opening[..]].concat();
+    Read { prompt, continues, fresh: history.tokens.len() - before, opening: opening.len() }
 }
 
 /// Where the messages begin that no earlier request was about. What stands before the last answer in a list was answered, and logged or not logged as its own
@@ -258,13 +278,15 @@ pub(crate) fn after<E: Engine>(
     (generation, consumed, state): (&GenerationName, usize, E::State),
 ) -> Session<E::State> {
     history.turns += 1;
-    let answer = (Role::Assistant, said.text);
-    let write = |tokens: &[u32]| [&engine.open_answer()[..], tokens, &[engine.end()]].concat();
-    if said.cut {
-        // What was cut off must not be remembered, and a recurrent state cannot forget it.
-        history.push(engine, digests, answer, &write(&engine.encode(said.text)), By::Model);
-        return Session { history, held: None };
+    let digest = digests.of(Role::Assistant, said.text);
+    if !engine.is_local() {
+        layout::answered(&mut history, digest, said);
+    } else if said.cut {
+        history.push(digest, &engine.message(Role::Assistant, said.text));
+    } else {
+        history.push(digest, &[&engine.open_answer()[..], said.tokens, &[engine.end()]].concat());
     }
-    history.push(engine, digests, answer, &write(said.tokens), By::Model);
-    Session { history, held: Some(Arc::new(Held { generation: generation.clone(), consumed, state })) }
+    // What was cut off must not be remembered, and a recurrent state cannot forget it.
+    let held = (!said.cut).then(|| Arc::new(Held { generation: generation.clone(), consumed, state }));
+    Session { history, held }
 }

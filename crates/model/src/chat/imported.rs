@@ -83,7 +83,7 @@ impl ImportedChat {
         let question = [(Role::User, "a")];
         let asked = chat.conversation(tokenizer, &question, false)?;
         let opened = chat.conversation(tokenizer, &question, true)?;
-        chat.open = opened.strip_prefix(&asked[..]).unwrap_or_default().to_vec();
+        chat.open = opened[common(&opened, &asked)..].to_vec();
         let answered = chat.conversation(tokenizer, &[question[0], (Role::Assistant, "b")], false)?;
         let after = common(&asked, &answered);
         let ended = answered[after..].iter().rev().find(|id| chat.layout.ends.contains(id));
@@ -117,21 +117,30 @@ impl ImportedChat {
         tokenizer.written(&self.layout.written.template, messages, |messages| self.template.render(messages, open))
     }
 
-    /// A message's tokens end where the conversation up to it and the whole one part. A beginning that the template refuses has no border of its own: what it
-    /// would have written counts for the next message.
+    /// An answer begins where the conversation before it ends when it opens one, and ends with the first token that may end it. What lies between answers
+    /// belongs to the last of the messages there: a template may put several into one.
     pub(super) fn turns(&self, tokenizer: &Tokenizer, messages: &[(Role, &str)]) -> Result<Vec<Turn>, ModelError> {
         let whole = self.conversation(tokenizer, messages, false)?;
-        let border = |upto: usize, open: bool, from: usize| {
-            let written = self.conversation(tokenizer, &messages[..upto], open);
-            written.map_or(from, |written| common(&written, &whole).max(from))
-        };
-        let mut turns = Vec::with_capacity(messages.len());
+        let mut turns = vec![Turn::default(); messages.len()];
         let mut from = 0;
         for (n, (role, _)) in messages.iter().enumerate() {
-            let end = if n + 1 == messages.len() { whole.len() } else { border(n + 1, false, from) };
-            let opened = if *role == Role::Assistant { border(n, true, from).min(end) } else { from };
-            turns.push(Turn { opening: whole[from..opened].to_vec(), said: whole[opened..end].to_vec() });
-            from = end;
+            if *role != Role::Assistant {
+                continue;
+            }
+            let opened = if n == 0 { Ok(Vec::new()) } else { self.conversation(tokenizer, &messages[..n], true) };
+            let Some(start) = opened.ok().filter(|opened| whole.starts_with(opened)).map(|opened| opened.len().max(from)) else {
+                continue;
+            };
+            let Some(length) = whole[start..].iter().position(|id| self.layout.ends.contains(id)) else { continue };
+            let opening = if whole[from..start].ends_with(&self.open) { self.open.len() } else { 0 };
+            if let Some(before) = n.checked_sub(1) {
+                turns[before].said.extend_from_slice(&whole[from..start - opening]);
+            }
+            turns[n] = Turn { opening: whole[start - opening..start].to_vec(), said: whole[start..=start + length].to_vec() };
+            from = start + length + 1;
+        }
+        if let Some(last) = turns.last_mut() {
+            last.said.extend_from_slice(&whole[from..]);
         }
         Ok(turns)
     }

@@ -1,7 +1,7 @@
 //! `nocturne bench peers`: the same work by this program, by PyTorch and by candle, in one run on one machine.
 //!
 //! Decoding is of a Llama-shaped checkpoint with random weights, which all of them read from the same files; training is of small models whose equations
-//! are the same. Programs take turns, so that a machine that slows down slows all of them down, and the best of each one's turns counts.
+//! are the same. Each program uses as many threads as it does by itself. Programs take turns, so that a machine that slows down slows all of them down, and the best of each one's turns counts.
 
 mod checkpoint;
 mod ours;
@@ -46,14 +46,14 @@ pub(super) struct PeersArgs {
     #[arg(long, value_enum, default_value_t = Shape::Smollm2_135m)]
     shape: Shape,
     /// Sequences that decode together
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 8])]
-    batch: Vec<usize>,
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 8], value_parser = clap::value_parser!(u64).range(1..=256))]
+    batch: Vec<u64>,
     /// Turns of each program
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Seconds that each piece of work runs in a turn
-    #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
-    seconds: f64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
     /// Writes the figures
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -109,8 +109,8 @@ fn works(args: &PeersArgs) -> Vec<Work> {
     let wants = |part| args.only.is_empty() || args.only.contains(&part);
     let mut works = Vec::new();
     if wants(Part::Decode) {
-        works.extend(args.batch.iter().map(|batch| Work::Read { batch: *batch, prompt: PROMPT }));
-        works.extend(args.batch.iter().map(|batch| Work::Generate { batch: *batch, prompt: PROMPT, tokens: TOKENS }));
+        works.extend(args.batch.iter().map(|batch| Work::Read { batch: *batch as usize, prompt: PROMPT }));
+        works.extend(args.batch.iter().map(|batch| Work::Generate { batch: *batch as usize, prompt: PROMPT, tokens: TOKENS }));
     }
     if wants(Part::Train) {
         works.extend(["attention", "gated-delta"].map(|architecture| Work::Train {
@@ -131,28 +131,22 @@ fn works(args: &PeersArgs) -> Vec<Work> {
 #[derive(Debug, Serialize)]
 struct Request<'a> {
     checkpoint: PathBuf,
-    threads: usize,
-    seconds: f64,
+    seconds: u64,
     works: &'a [Work],
 }
 
 pub(super) fn run(global: &Global, args: &PeersArgs) -> anyhow::Result<Outcome> {
     let folder = tempfile::tempdir().advise("making a folder for a checkpoint", "free some space where temporary files lie")?;
     let works = works(args);
-    let request = Request {
-        checkpoint: folder.path().to_owned(),
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        seconds: args.seconds,
-        works: &works,
-    };
+    let request = Request { checkpoint: folder.path().to_owned(), seconds: args.seconds, works: &works };
     eprintln!("writing a checkpoint with random weights");
     checkpoint::write(args.shape, folder.path()).advise("writing a checkpoint", "free some space where temporary files lie")?;
     let peers = Peer::all(args.python.as_deref(), args.candle.as_deref());
-    let mut report = Report::new(Machine::this(), args.shape.name(), &works);
+    let mut report = Report::new(Machine::this(), args, &works);
     let mut ours = ours::Ours::load(&request)?;
     for round in 1..=args.rounds {
         eprintln!("round {round} of {}: nocturne", args.rounds);
-        report.add(ours.measure(&works, Duration::from_secs_f64(args.seconds)));
+        report.add(ours.measure(&works, Duration::from_secs(args.seconds)));
         for peer in &peers {
             eprintln!("round {round} of {}: {}", args.rounds, peer.name());
             report.add(peer.measure(&request)?);

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use nocturne_model::{
-    ChatLayout, Tokenizer,
+    Chat, ChatLayout, Tokenizer,
     decode::CHAT_FILE,
     import::{FILES, Files, Imported, SlowBanks, Source, convert},
     tensors,
@@ -79,6 +79,8 @@ struct Summary {
     blocks: usize,
     parameters: u64,
     slow_parameters: u64,
+    /// Whether nights have something to rehearse.
+    rehearses: bool,
     out: PathBuf,
 }
 
@@ -95,9 +97,14 @@ pub(super) fn run(global: &Global, args: &ImportArgs) -> anyhow::Result<Outcome>
     let imported = convert(&name, &files, Folder(dir), &args.slow_banks).advise(doing.clone(), hint)?;
     let tokenizer = Tokenizer::import(&files).advise(doing.clone(), hint)?;
     let chat = ChatLayout::import(&files, &tokenizer)
-        .advise(doing, "a base needs a chat template: an instruction-tuned checkpoint has one")?;
+        .advise(doing.clone(), "a base needs a chat template: an instruction-tuned checkpoint has one")?;
+    Chat::imported(chat.clone(), &tokenizer).advise(format!("trying the chat template of {}", dir.display()), hint)?;
     let rehearsal =
         args.rehearsal.as_ref().map(fs::read).transpose().advise("reading the rehearsal set", "name a file of JSON lines")?;
+    check_rehearsal(rehearsal.as_deref().unwrap_or_default()).map_err(anyhow::Error::msg).advise(
+        "reading the rehearsal set",
+        "it is JSON lines, each with a task and turns, as `rehearsal.jsonl` of the shipped base",
+    )?;
     let written = [
         ("config.json", serde_json::to_vec_pretty(&imported.config)?),
         ("tokenizer.json", tokenizer.to_json()?),
@@ -110,6 +117,19 @@ pub(super) fn run(global: &Global, args: &ImportArgs) -> anyhow::Result<Outcome>
     bases::load(&bases::files(Some(&args.out))?)?;
     output::show(global.format, &summary(&imported, args), text)?;
     Ok(Outcome::Done)
+}
+
+/// Every line must be a conversation: a night would fail at the first that is not.
+fn check_rehearsal(lines: &[u8]) -> Result<(), String> {
+    for (n, line) in lines.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        let parsed: serde_json::Value = serde_json::from_slice(line).map_err(|error| format!("line {}: {error}", n + 1))?;
+        let turns = parsed["turns"].as_array().filter(|turns| !turns.is_empty());
+        let whole = |turn: &serde_json::Value| ["speaker", "text", "kind"].iter().all(|key| turn[*key].is_string());
+        if !parsed["task"].is_string() || !turns.is_some_and(|turns| turns.iter().all(whole)) {
+            return Err(format!("line {}: no task, or no turns with speaker, text and kind", n + 1));
+        }
+    }
+    Ok(())
 }
 
 /// The files besides tensors; those that are absent are left out.
@@ -148,6 +168,7 @@ fn summary(imported: &Imported, args: &ImportArgs) -> Summary {
         blocks: imported.config.blocks.len(),
         parameters: count(false),
         slow_parameters: count(true),
+        rehearses: args.rehearsal.is_some(),
         out: args.out.clone(),
     }
 }
@@ -159,5 +180,13 @@ fn text(summary: &Summary) -> String {
         ("parameters", summary.parameters.to_string()),
         ("of these in slow banks", summary.slow_parameters.to_string()),
     ]);
-    format!("The base is in {out}; look at it with `nocturne model show --base {out}`.\n{rows}", out = summary.out.display())
+    let warning = if summary.rehearses {
+        ""
+    } else {
+        "It can be served. Its nights will reject every candidate: without --rehearsal nothing shows that nothing was lost.\n"
+    };
+    format!(
+        "{warning}The base is in {out}; look at it with `nocturne model show --base {out}`.\n{rows}",
+        out = summary.out.display()
+    )
 }

@@ -116,6 +116,9 @@ async fn read<E: Engine>(
                 })?
             }
         };
+        if plan.prompt.is_empty() {
+            return Err(ApiError::invalid("prompt", "There is nothing to read: the text has no tokens."));
+        }
         Ok((plan, input))
     });
     read.await.unwrap_or_else(|_| Err(ApiError::internal()))

@@ -134,9 +134,12 @@ impl<'e, E: Engine> Slot<'e, E> {
             if let Some(piece) = (self.stream)(None) {
                 let scanned = self.stops.push(&piece);
                 self.show(scanned.show);
+                self.cut = scanned.hit;
             }
-            let rest = self.stops.rest();
-            self.show(rest);
+            if !self.cut {
+                let rest = self.stops.rest();
+                self.show(rest);
+            }
         }
         let answer = Answer {
             tokens: self.tokens.len() as u32,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use nocturne_wire::{hash::Sha256Hex, manifest::TensorEntry, record::Role};
 
-use super::{Engine, LoadError, Prefilled, Step, TextStream, Turn, Unwritable};
+use super::{Engine, LoadError, Prefilled, Step, TextStream, Unwritable};
 
 const END: u32 = 256;
 const OPEN: u32 = 257;
@@ -81,16 +81,6 @@ pub(crate) struct Fake {
 pub(crate) struct Digit(u8);
 
 impl Fake {
-    /// A whole message with its markers.
-    pub(crate) fn message(&self, role: Role, text: &str) -> Vec<u32> {
-        let opening = match role {
-            Role::Assistant => vec![OPEN],
-            Role::System => vec![SYSTEM],
-            Role::User | Role::Tool => vec![USER],
-        };
-        [opening, self.encode(text), vec![END]].concat()
-    }
-
     /// The next token's scores: certain, so that greedy and sampled answers are the same.
     fn row(state: &mut FakeState, weights: &Digit) -> Vec<f32> {
         assert!(weights.0 != b'x', "these weights break on purpose");
@@ -147,21 +137,33 @@ impl Engine for Fake {
         !self.by_template
     }
 
-    fn turns(&self, messages: &[(Role, &str)]) -> Result<Vec<Turn>, Unwritable> {
-        if self.by_template && messages[0].0 == Role::Assistant {
-            return Err(Unwritable("an answer to nothing".into()));
-        }
-        let last = messages.len() - 1;
-        let turn = |(n, (role, text)): (usize, &(Role, &str))| {
-            let mut message = self.message(*role, text);
-            let said = message.split_off(1);
-            // As templates do: something after the end, and less of what is long ago.
-            let after = if self.by_template { vec![u32::from(b'\n')] } else { Vec::new() };
-            let cut = text.strip_suffix("(forget)").filter(|_| self.by_template && n + 2 < last);
-            let said = cut.map_or(said, |left| [self.encode(left), vec![END]].concat());
-            Turn { opening: message, said: [said, after].concat() }
+    fn message(&self, role: Role, text: &str) -> Vec<u32> {
+        let opening = match role {
+            Role::Assistant => vec![OPEN],
+            Role::System => vec![SYSTEM],
+            Role::User | Role::Tool => vec![USER],
         };
-        Ok(messages.iter().enumerate().map(turn).collect())
+        [opening, self.encode(text), vec![END]].concat()
+    }
+
+    /// As templates do: something after an end, less of what is long ago, refusals, and nothing at all for a system message alone.
+    fn conversation(&self, messages: &[(Role, &str)], open: bool) -> Result<Vec<u32>, Unwritable> {
+        if !self.by_template {
+            let messages = messages.iter().flat_map(|(role, text)| self.message(*role, text));
+            return Ok(messages.chain(open.then_some(OPEN)).collect());
+        }
+        match messages {
+            [(Role::Assistant, _), ..] => return Err(Unwritable("an answer to nothing".into())),
+            [(Role::System, _)] => return Ok(Vec::new()),
+            _ => {}
+        }
+        let message = |(n, (role, text)): (usize, &(Role, &str))| {
+            let old = n + 3 < messages.len();
+            let text = text.strip_suffix("(forget)").filter(|_| old).unwrap_or(text);
+            [self.message(*role, text), vec![u32::from(b'\n')]].concat()
+        };
+        let written = messages.iter().enumerate().flat_map(message);
+        Ok(written.chain(open.then_some(OPEN)).collect())
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {

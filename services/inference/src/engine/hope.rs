@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use nocturne_model::{Banks, Base, Chat, Decoder, ModelError, SessionState, StepInput, Weights};
+use nocturne_model::{Banks, Base, Chat, ChatTokens, Decoder, ModelError, SessionState, StepInput, Weights};
 use nocturne_wire::{manifest::TensorEntry, record::Role};
 
-use super::{Engine, LoadError, Prefilled, Step, TextStream, Turn, Unwritable};
+use super::{Engine, LoadError, Prefilled, Step, TextStream, Unwritable};
 
 /// Any base of this house, the shipped one or an imported one.
 pub(crate) struct HopeEngine {
@@ -62,8 +62,13 @@ impl Engine for HopeEngine {
         matches!(self.base.chat(), Chat::Own(_))
     }
 
-    fn turns(&self, messages: &[(Role, &str)]) -> Result<Vec<Turn>, Unwritable> {
-        self.base.chat().turns(self.base.tokenizer(), messages).map_err(|error| Unwritable(reason(&error)))
+    fn message(&self, role: Role, text: &str) -> Vec<u32> {
+        ChatTokens.message(self.base.tokenizer(), role, text)
+    }
+
+    fn conversation(&self, messages: &[(Role, &str)], open: bool) -> Result<Vec<u32>, Unwritable> {
+        let written = self.base.chat().conversation(self.base.tokenizer(), messages, open);
+        written.map_err(|error| Unwritable(reason(&error)))
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {

@@ -103,9 +103,10 @@ fn try_golden<E: Engine>(engine: &E, weights: &E::Weights, prompts: &[String]) -
     let mut scratch = engine.scratch();
     for (number, prompt) in prompts.iter().enumerate() {
         let mut state = engine.state();
-        let asked = engine.turns(&[(Role::User, prompt)]).map_err(|_| (number, "the chat template refuses it"))?;
-        let asked = asked.into_iter().flat_map(|turn| [turn.opening, turn.said].concat());
-        let tokens: Vec<u32> = asked.chain(engine.open_answer()).collect();
+        let tokens = engine.conversation(&[(Role::User, prompt)], true).map_err(|_| (number, "the chat template refuses it"))?;
+        if tokens.is_empty() {
+            return Err((number, "the chat template writes nothing"));
+        }
         let mut logits = engine.prefill(&mut scratch, weights, &mut state, &tokens).logits;
         for spoken in 0..GOLDEN_TOKENS {
             if !logits.iter().all(|logit| logit.is_finite()) {

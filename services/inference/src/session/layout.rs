@@ -1,79 +1,68 @@
-//! Writing a request after what a session holds.
+//! Reading a request where only whole conversations can be written: an imported base's chat template may put messages together, write something after an answer's
+//! end, and write old messages differently once others follow.
 //!
-//! Where a message's tokens are the same wherever it stands, only new messages are written. An imported base's chat template writes whole conversations, and
-//! may write an old message differently once others follow (leave out what was thought, write something after an answer's end): the whole is written each time,
-//! and what the session holds counts only as far as it is still what the template writes. An answer's own tokens stay where they say the same text.
+//! The whole is written each time. A session goes on when what the template wrote last time is still how it begins, and the text that follows is what the
+//! model answered, up to a token that ends answers: the answer's own tokens stay then, which another cut of the same text need not equal. Everything else is
+//! read anew.
 
 use nocturne_wire::record::Role;
 
-use super::{By, Form, History};
-use crate::engine::{Engine, Turn, Unwritable};
+use super::{Digests, Form, History, Mark, Read, Request, Said};
+use crate::engine::{Engine, Unwritable};
 
-/// A request as tokens.
-pub(super) struct Written {
-    /// Messages of the history that stay as they are.
-    pub(super) shared: usize,
-    /// The others.
-    pub(super) new: Vec<(Role, String, Vec<u32>)>,
-}
-
-/// Writes `told` after a history whose first `alike` messages are meant to stay; of a whole list these are its first ones, too.
-pub(super) fn write<E: Engine>(
+/// Writes a request after a history, which becomes that of the request.
+pub(super) fn read<E: Engine>(
     engine: &E,
+    digests: &Digests,
     history: &mut History,
-    told: &[(Role, &str)],
-    alike: usize,
-    form: Form,
-) -> Result<Written, Unwritable> {
-    let new = |messages: &[(Role, &str)], turns: Vec<Turn>| {
-        let new = messages.iter().zip(turns).map(|((role, text), turn)| (*role, (*text).to_owned(), whole(&turn)));
-        new.collect()
-    };
-    if engine.is_local() {
-        let messages = if form == Form::Whole { &told[alike..] } else { told };
-        return Ok(Written {
-            shared: alike,
-            new: new(messages, if messages.is_empty() { Vec::new() } else { engine.turns(messages)? }),
-        });
+    request: &Request<'_>,
+) -> Result<Read, Unwritable> {
+    let earlier = std::mem::take(&mut history.texts);
+    let kept = if request.form == Form::Continue { &earlier[..] } else { &[] };
+    let told = request.messages.iter().map(|message| (message.role, message.content.as_str()));
+    let all: Vec<(Role, &str)> = kept.iter().map(|(role, text)| (*role, &**text)).chain(told).collect();
+    let written = engine.conversation(&all, true)?;
+    if written.is_empty() {
+        return Err(Unwritable("it writes nothing for them".into()));
     }
-    let earlier = history.texts.clone();
-    let kept = if form == Form::Continue { &earlier[..] } else { &[] };
-    let all: Vec<(Role, &str)> = kept.iter().map(|(role, text)| (*role, &**text)).chain(told.iter().copied()).collect();
-    let mut turns = engine.turns(&all)?;
-    let shared = agreeing(engine, history, &turns[..alike]);
-    if shared == history.marks.len() {
-        end_last(engine, history, &turns[..shared]);
-    }
-    let turns = turns.split_off(shared);
-    Ok(Written { shared, new: new(&all[shared..], turns) })
-}
-
-fn whole(turn: &Turn) -> Vec<u32> {
-    [&turn.opening[..], &turn.said[..]].concat()
-}
-
-/// How many messages of a history are still what the template writes.
-fn agreeing<E: Engine>(engine: &E, history: &History, turns: &[Turn]) -> usize {
-    let mut from = 0;
-    let same = |(mark, turn): &(&super::Mark, &Turn)| {
-        let held = &history.tokens[from..mark.end];
-        from = mark.end;
-        match mark.by {
-            By::Layout => held == whole(turn),
-            By::Model => held
-                .strip_prefix(&turn.opening[..])
-                .is_some_and(|said| engine.decode(said).trim() == engine.decode(&turn.said).trim()),
-        }
+    let opening = engine.open_answer().len();
+    let ends = if request.shared == history.marks.len() { answer_end(engine, history, &written) } else { None };
+    let (prompt, new) = match ends {
+        Some(end) => ([&history.tokens[..], &written[end..]].concat(), written.len() - end - 1),
+        None => (written.clone(), beyond(engine, &all[..all.len() - request.new.len()], written.len())),
     };
-    history.marks.iter().zip(turns).take_while(same).count()
+    let mark = |(role, text): &(Role, &str)| Mark { digest: digests.of(*role, text), end: 0 };
+    history.marks = all.iter().map(mark).collect();
+    history.texts = all.iter().map(|(role, text)| (*role, (*text).into())).collect();
+    history.tokens.clone_from(&prompt);
+    history.written = written;
+    Ok(Read { prompt, continues: ends.is_some(), fresh: new.saturating_sub(opening), opening })
 }
 
-/// Adds what the template writes after the end of the last answer, which the model did not say.
-fn end_last<E: Engine>(engine: &E, history: &mut History, turns: &[Turn]) {
-    let (Some(turn), Some(mark), Some(last)) = (turns.last(), history.marks.last_mut(), history.tokens.last()) else { return };
-    if mark.by == By::Model && engine.ends().contains(last) {
-        let after = turn.said.iter().rposition(|token| engine.ends().contains(token)).map_or(0, |at| at + 1);
-        history.tokens.extend_from_slice(&turn.said[after.min(turn.said.len())..]);
-        mark.end = history.tokens.len();
+/// Where the last answer ends in what is written now, when all before it is as it was and it says what the model said.
+fn answer_end<E: Engine>(engine: &E, history: &History, written: &[u32]) -> Option<usize> {
+    let before = history.written.len();
+    let after = written.strip_prefix(&history.written[..]).filter(|_| before > 0)?;
+    let length = after.iter().position(|token| engine.ends().contains(token))?;
+    let spoken = history.tokens.get(history.asked..)?;
+    let same = engine.decode(&after[..length]).trim() == engine.decode(spoken).trim();
+    same.then_some(before + length)
+}
+
+/// How many of `written` tokens are not of these earlier messages.
+fn beyond<E: Engine>(engine: &E, earlier: &[(Role, &str)], written: usize) -> usize {
+    let known = if earlier.is_empty() { Ok(Vec::new()) } else { engine.conversation(earlier, false) };
+    written.saturating_sub(known.map_or(0, |known| known.len()))
+}
+
+/// The history after an answer: `tokens` end with it, without what ends it.
+pub(super) fn answered(history: &mut History, digest: u64, said: &Said<'_>) {
+    history.asked = history.tokens.len();
+    history.tokens.extend_from_slice(said.tokens);
+    history.marks.push(Mark { digest, end: 0 });
+    history.texts.push((Role::Assistant, said.text.into()));
+    if said.cut {
+        // The tokens say more than the text: nothing goes on from them.
+        history.written.clear();
     }
 }

@@ -102,5 +102,5 @@ impl<S> SessionStore<S> {
 
 fn history_bytes(history: &History) -> usize {
     let texts: usize = history.texts.iter().map(|(_, text)| size_of::<(Role, Arc<str>)>() + text.len()).sum();
-    history.tokens.len() * TOKEN_BYTES + history.marks.len() * MARK_BYTES + texts
+    (history.tokens.len() + history.written.len()) * TOKEN_BYTES + history.marks.len() * MARK_BYTES + texts
 }

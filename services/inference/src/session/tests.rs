@@ -138,9 +138,10 @@ fn a_template_continues_what_it_still_writes_and_ends_the_answer_in_its_own_way(
         let plan = plan(&engine, &digests, Some(known), &generation(0), (key("s"), messages, form)).unwrap();
         assert_eq!(plan.reuse, Reuse::Continued);
         let said: Vec<(Role, &str)> = whole.iter().map(|m| (m.role, m.content.as_str())).collect();
-        let written = engine.turns(&said).unwrap().into_iter().flat_map(|turn| [turn.opening, turn.said].concat());
-        assert_eq!(plan.prompt, written.chain(engine.open_answer()).collect::<Vec<_>>());
-        assert_eq!(plan.fresh, engine.message(Role::User, "and?").len() + 1);
+        assert_eq!(plan.prompt, engine.conversation(&said, true).unwrap());
+        // The new message, and what the template writes after each end.
+        assert_eq!(plan.fresh, engine.message(Role::User, "and?").len() + 2);
+        assert_eq!(plan.prompt.len() - plan.cached(), 2 + plan.fresh + plan.opening);
     }
 }
 
@@ -153,6 +154,7 @@ fn a_template_that_writes_an_old_message_differently_has_it_read_again() {
         let plan = plan(&engine, &digests, known, &generation(0), (key("s"), &messages, Form::Whole)).unwrap();
         // The first message is written without its end once two more answers follow.
         assert_eq!(plan.reuse, reuse, "turn {turn}");
+        assert!(plan.fresh <= engine.message(Role::User, "one (forget)").len() + 2, "an old answer is not new: {}", plan.fresh);
         let tokens = engine.encode("yes");
         let said = Said { text: "yes", tokens: &tokens, cut: false };
         let consumed = plan.prompt.len() + 2;
@@ -166,4 +168,20 @@ fn what_a_template_refuses_is_said() {
     let (engine, digests) = (Fake { by_template: true, ..Fake::default() }, Digests::default());
     let refused = plan(&engine, &digests, None, &generation(0), (key("s"), &[message(Role::Assistant, "a")], Form::Whole));
     assert!(matches!(refused, Err(Unplannable::Unwritable(why)) if why.to_string() == "an answer to nothing"));
+    let nothing = plan(&engine, &digests, None, &generation(0), (key("s"), &[message(Role::System, "x")], Form::Whole));
+    assert!(matches!(nothing, Err(Unplannable::Unwritable(_))), "a prompt without tokens cannot be read");
+}
+
+#[test]
+fn an_answer_that_a_template_writes_otherwise_or_that_was_cut_is_read_again() {
+    let (engine, digests) = (Fake { by_template: true, ..Fake::default() }, Digests::default());
+    let messages = [user("hi"), message(Role::Assistant, "yes"), user("and?")];
+    let whole = |known| plan(&engine, &digests, Some(known), &generation(0), (key("s"), &messages, Form::Whole)).unwrap();
+    let cut = whole(spoken(&engine, &digests, true));
+    assert_eq!(cut.reuse, Reuse::Recomputed);
+    let mut other = spoken(&engine, &digests, false);
+    other.history.tokens.push(u32::from(b'!'));
+    let said: Vec<(Role, &str)> = messages.iter().map(|m| (m.role, m.content.as_str())).collect();
+    let other = whole(other);
+    assert_eq!((other.reuse, other.prompt), (Reuse::Recomputed, engine.conversation(&said, true).unwrap()));
 }

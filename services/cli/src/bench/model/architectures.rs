@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::learner::{Architectures, Learner, Score, Speed};
 use crate::{
-    bench::rate,
+    bench::{rate, rate_of},
     failure::{Advise, refused},
 };
 
@@ -173,11 +173,15 @@ fn decoding_speed(config: &ModelConfig, tensors: Tensors, context: usize) -> any
         read = SessionState::new(&base);
         decoder.prefill(&weights, &mut read, &prompt);
     });
-    let generating = rate(GENERATED, LEAST, || {
-        let mut state = read.clone();
-        for n in 0..GENERATED {
-            decoder.step(&weights, &mut [StepInput { state: &mut state, token: (n % SPEED_VOCABULARY) as u32 }]);
-        }
-    });
+    let generating = rate_of(
+        GENERATED,
+        LEAST,
+        || read.clone(),
+        |mut state| {
+            for n in 0..GENERATED {
+                decoder.step(&weights, &mut [StepInput { state: &mut state, token: (n % SPEED_VOCABULARY) as u32 }]);
+            }
+        },
+    );
     Ok((reading, generating))
 }

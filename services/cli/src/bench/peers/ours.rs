@@ -17,7 +17,7 @@ use super::{
     checkpoint::{CONFIG, WEIGHTS},
     report::Measured,
 };
-use crate::bench::rate;
+use crate::bench::{rate, rate_of};
 
 /// A model that decodes.
 pub(super) struct Ours {
@@ -54,14 +54,18 @@ impl Ours {
             }),
             Work::Generate { batch, prompt, tokens } => {
                 let read = self.read(&mut decoder, *batch, *prompt);
-                rate(batch * tokens, least, || {
-                    let mut states = read.clone();
-                    for n in 0..*tokens {
-                        let mut step: Vec<_> =
-                            states.iter_mut().map(|state| StepInput { state, token: self.token(n, 0) }).collect();
-                        decoder.step(&self.weights, &mut step);
-                    }
-                })
+                rate_of(
+                    batch * tokens,
+                    least,
+                    || read.clone(),
+                    |mut states| {
+                        for n in 0..*tokens {
+                            let mut step: Vec<_> =
+                                states.iter_mut().map(|state| StepInput { state, token: self.token(n, 0) }).collect();
+                            decoder.step(&self.weights, &mut step);
+                        }
+                    },
+                )
             }
             Work::Train { .. } => train(work, least),
         }

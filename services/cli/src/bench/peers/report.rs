@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Work;
+use super::{PeersArgs, Work};
 use crate::{machine::Machine, output};
 
 /// What one program did in one turn; none where it does not do a piece of work.
@@ -32,13 +32,17 @@ impl Program {
 pub(super) struct Report {
     machine: Machine,
     shape: &'static str,
+    /// Turns of each program, and seconds of each piece of work in a turn.
+    rounds: u32,
+    seconds: u64,
     works: Vec<Work>,
     programs: Vec<Program>,
 }
 
 impl Report {
-    pub(super) fn new(machine: Machine, shape: &'static str, works: &[Work]) -> Self {
-        Self { machine, shape, works: works.to_vec(), programs: Vec::new() }
+    pub(super) fn new(machine: Machine, args: &PeersArgs, works: &[Work]) -> Self {
+        let (shape, rounds, seconds) = (args.shape.name(), args.rounds, args.seconds);
+        Self { machine, shape, rounds, seconds, works: works.to_vec(), programs: Vec::new() }
     }
 
     pub(super) fn add(&mut self, measured: Measured) {
@@ -73,7 +77,8 @@ mod tests {
     #[test]
     fn the_best_turn_of_each_program_counts_and_what_it_does_not_do_is_left_out() {
         let works = [Work::Read { batch: 1, prompt: 8 }, Work::Read { batch: 2, prompt: 8 }];
-        let mut report = Report::new(Machine::this(), "tiny", &works);
+        let (shape, programs) = ("tiny", Vec::new());
+        let mut report = Report { machine: Machine::this(), shape, rounds: 2, seconds: 1, works: works.to_vec(), programs };
         let turn =
             |program: &str, figures: [Option<f64>; 2]| Measured { program: program.into(), tokens_per_second: figures.into() };
         report.add(turn("nocturne", [Some(100.0), Some(50.0)]));
