@@ -107,7 +107,7 @@ impl Architectures for Pretended {
     }
 
     fn speed(&self, architecture: &str, context: usize) -> anyhow::Result<Speed> {
-        anyhow::ensure!(architecture != "broken" || context < 1_000, "no memory");
+        anyhow::ensure!(architecture != "broken" || context < 10_000, "no memory");
         self.speeds.set(self.speeds.get() + 1);
         Ok(Speed { training: Some(1e6 / context as f64), reading: Some(5e4), generating: None })
     }
@@ -273,9 +273,9 @@ fn speed_alone_measures_no_task_and_resumes() {
     let architectures = pretended(&["steady", "broken"]);
     let report = sweep(folder.path(), &architectures, &["--speed"]);
     assert!(report.tasks.is_empty() && architectures.made.borrow().is_empty());
-    assert_eq!((report.speeds.len(), report.failures.len(), architectures.speeds.get()), (8, 2, 8));
+    assert_eq!((report.speeds.len(), report.failures.len(), architectures.speeds.get()), (10, 2, 10));
     sweep(folder.path(), &architectures, &["--speed"]);
-    assert_eq!(architectures.speeds.get(), 8);
+    assert_eq!(architectures.speeds.get(), 10);
 }
 
 #[test]
