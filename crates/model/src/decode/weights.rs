@@ -193,7 +193,7 @@ impl Base {
         self.config.max_context
     }
 
-    /// Lets go of what only training needs, so that serving holds the weights once.
+    /// Lets go of the tensors that only training needs, so that serving holds frozen weights once; stacked banks of generation 0 stay.
     #[must_use]
     pub fn to_serve(self) -> Self {
         Self { tensors: Tensors::new(), ..self }
