@@ -1,6 +1,6 @@
 //! Decoding: a bounded queue in front of threads that step many answers together.
 //!
-//! Continuous batching: a request joins the batch between two steps, after its prompt was read, and leaves it at its last token.
+//! Continuous batching: a request joins the batch between two steps, after its prompt was read piece by piece, and leaves it at its last token.
 //! Answers of one generation are stepped together; while a swap is under way a thread steps two groups in turn. The queue is a
 //! tokio channel whose permit is taken before any work is done for a request, so that a full queue costs a refused request nothing.
 
@@ -24,6 +24,7 @@ use crate::{
     session::{Digests, Plan, SessionStore},
 };
 
+mod reading;
 mod slot;
 mod stops;
 #[cfg(test)]

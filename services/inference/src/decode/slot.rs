@@ -56,16 +56,18 @@ pub(super) struct Slot<'e, E: Engine> {
 }
 
 impl<'e, E: Engine> Slot<'e, E> {
-    /// Reads the prompt and draws the first token.
-    pub(super) fn join(shared: &'e Shared<E>, scratch: &mut E::Scratch, job: Job<E>) -> Result<(Self, Next), NotFinite> {
+    /// Draws the first token of a request whose prompt was read: `nll` is what its tokens cost, `logits` the scores after the last one.
+    pub(super) fn begin(
+        shared: &'e Shared<E>,
+        job: Job<E>,
+        state: E::State,
+        nll: &[f32],
+        logits: &[f32],
+    ) -> Result<(Self, Next), NotFinite> {
         let engine = &*shared.engine;
-        // The kept state is shared with other requests of the session, so each works on its own copy.
-        let mut state = job.plan.held.as_ref().map_or_else(|| engine.state(), |held| held.state.clone());
-        let unread = &job.plan.prompt[job.plan.cached()..];
-        let read = engine.prefill(scratch, &job.pin.weights, &mut state, unread);
-        let end = read.nll.len().saturating_sub(job.plan.opening);
+        let end = nll.len().saturating_sub(job.plan.opening);
         let mut surprise = Gathered::default();
-        read.nll[end.saturating_sub(job.plan.fresh)..end].iter().for_each(|nats| surprise.add(*nats));
+        nll[end.saturating_sub(job.plan.fresh)..end].iter().for_each(|nats| surprise.add(*nats));
         let Sampling { temperature, top_p, seed, .. } = &job.sampling;
         let mut slot = Self {
             state,
@@ -82,7 +84,7 @@ impl<'e, E: Engine> Slot<'e, E> {
             job,
         };
         // Counted before the slot, and with it the reader's channel, goes away.
-        let next = slot.take(engine, &read.logits).inspect_err(|_| shared.metrics.decode_failures.add(1))?;
+        let next = slot.take(engine, logits).inspect_err(|_| shared.metrics.decode_failures.add(1))?;
         slot.first_token = Some(slot.job.admitted.elapsed());
         Ok((slot, next))
     }

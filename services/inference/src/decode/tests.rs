@@ -40,6 +40,13 @@ impl Rig {
         self.decoding.admit().map_err(|refused| format!("{refused:?}")).unwrap().send(job);
         events
     }
+
+    /// Waits until the gate holds the thread back after so many steps.
+    fn held_after(&self, steps: usize) {
+        while self.engine.steps.lock().unwrap().len() < steps || self.engine.gate.waiting() == 0 {
+            std::thread::yield_now();
+        }
+    }
 }
 
 fn answer(mut events: mpsc::Receiver<Event<Fake>>) -> Option<Answer> {
@@ -122,4 +129,35 @@ fn a_closed_queue_admits_nothing_and_its_threads_end() {
     for events in events {
         assert_eq!(answer(events).unwrap().text, "0".repeat(9));
     }
+}
+
+#[test]
+fn a_long_prompt_is_read_in_pieces_beside_the_answers_under_way() {
+    let rig = rig(ONE);
+    rig.engine.gate.close();
+    let beside = rig.send(&generation(b'0'), "say 9", Cancel::default());
+    rig.held_after(0);
+    let long = rig.send(&generation(b'0'), &format!("{} 1", "long".repeat(500)), Cancel::default());
+    rig.engine.gate.open();
+    assert_eq!(answer(beside).unwrap().text, "0".repeat(9));
+    assert!(answer(long).is_some());
+    assert_eq!(*rig.engine.prefills.lock().unwrap(), [5, 512, 512, 512, 466]);
+    assert!(rig.engine.steps.lock().unwrap()[..9].iter().all(|batch| *batch <= 2));
+}
+
+#[test]
+fn a_prompt_that_nobody_waits_for_any_more_is_not_read_to_its_end() {
+    let rig = rig(ONE);
+    rig.engine.gate.close();
+    let beside = rig.send(&generation(b'0'), "say 9", Cancel::default());
+    rig.held_after(0);
+    let cancel = Cancel::default();
+    let long = rig.send(&generation(b'0'), &format!("{} 1", "long".repeat(500)), cancel.clone());
+    rig.engine.gate.allow(1);
+    rig.held_after(1);
+    cancel.cancel();
+    rig.engine.gate.open();
+    assert_eq!(answer(long).unwrap().finish, FinishReason::Cancelled);
+    assert_eq!(answer(beside).unwrap().text, "0".repeat(9));
+    assert_eq!(*rig.engine.prefills.lock().unwrap(), [5, 512]);
 }

@@ -1,6 +1,8 @@
 //! The loop of one decoding thread.
 
 use std::{
+    mem,
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, TryLockError, atomic::Ordering},
 };
@@ -10,12 +12,14 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use super::{
     Job, Shared,
+    reading::Reading,
     slot::{self, Next, Slot},
 };
 use crate::engine::{Engine, Step};
 
-/// Prompts that are read between two steps: a burst of new requests must not hold back the answers under way.
+/// Prompts that are read between two steps, and tokens of them: neither a burst of new requests nor a long prompt may hold back the answers under way.
 const MAX_JOINS_PER_STEP: usize = 4;
+const MAX_TOKENS_PER_STEP: usize = 512;
 
 /// Whether more jobs can come.
 enum Arrivals<E: Engine> {
@@ -24,20 +28,36 @@ enum Arrivals<E: Engine> {
     Closed,
 }
 
+/// What one thread has under way.
+struct Desk<'e, E: Engine> {
+    prompts: Vec<Reading<E>>,
+    answers: Vec<Slot<'e, E>>,
+}
+
+impl<E: Engine> Desk<'_, E> {
+    fn new(max_batch: usize) -> Self {
+        Self { prompts: Vec::new(), answers: Vec::with_capacity(max_batch) }
+    }
+
+    fn len(&self) -> usize {
+        self.prompts.len() + self.answers.len()
+    }
+}
+
 /// Decodes until the queue is closed and the last answer is complete.
 pub(super) fn run<E: Engine>(shared: &Shared<E>) {
     let mut scratch = shared.engine.scratch();
-    let mut slots: Vec<Slot<'_, E>> = Vec::with_capacity(shared.max_batch);
+    let mut desk = Desk::new(shared.max_batch);
     loop {
         // A panic in the model ends the answers under way, not the service. Their readers see the channel close.
-        let turn = catch_unwind(AssertUnwindSafe(|| turn(shared, &mut scratch, &mut slots)));
+        let turn = catch_unwind(AssertUnwindSafe(|| turn(shared, &mut scratch, &mut desk)));
         match turn {
             Ok(true) => {}
             Ok(false) => return,
             Err(_) => {
-                tracing::error!(answers = slots.len(), "decoding panicked; its answers are lost");
-                shared.metrics.decode_failures.add(slots.len().max(1) as u64);
-                slots = Vec::with_capacity(shared.max_batch);
+                tracing::error!(answers = desk.len(), "decoding panicked; its answers are lost");
+                shared.metrics.decode_failures.add(desk.len().max(1) as u64);
+                desk = Desk::new(shared.max_batch);
                 scratch = shared.engine.scratch();
             }
         }
@@ -45,11 +65,14 @@ pub(super) fn run<E: Engine>(shared: &Shared<E>) {
 }
 
 /// Lets requests join, makes one step for each generation and lets finished ones leave. `false` ends the thread.
-fn turn<'e, E: Engine>(shared: &'e Shared<E>, scratch: &mut E::Scratch, slots: &mut Vec<Slot<'e, E>>) -> bool {
-    if !join(shared, scratch, slots) && slots.is_empty() {
+fn turn<'e, E: Engine>(shared: &'e Shared<E>, scratch: &mut E::Scratch, desk: &mut Desk<'e, E>) -> bool {
+    if !join(shared, desk) && desk.len() == 0 {
         return false;
     }
     let stopped = shared.stop.load(Ordering::Relaxed);
+    desk.prompts.extract_if(.., |prompt| stopped || prompt.is_cancelled()).for_each(Reading::finish);
+    read(shared, scratch, desk);
+    let slots = &mut desk.answers;
     for gone in slots.extract_if(.., |slot| stopped || slot.is_cancelled()) {
         gone.finish(shared, FinishReason::Cancelled);
     }
@@ -96,13 +119,13 @@ fn step<'e, E: Engine>(
     slots.iter().skip(start).take_while(|slot| slot.pin().name == live.name).count()
 }
 
-/// Reads the prompts of waiting requests; `false` when no more can come.
-fn join<'e, E: Engine>(shared: &'e Shared<E>, scratch: &mut E::Scratch, slots: &mut Vec<Slot<'e, E>>) -> bool {
-    for _ in 0..MAX_JOINS_PER_STEP {
-        if slots.len() >= shared.max_batch {
+/// Takes waiting requests; `false` when no more can come.
+fn join<E: Engine>(shared: &Shared<E>, desk: &mut Desk<'_, E>) -> bool {
+    while desk.prompts.len() < MAX_JOINS_PER_STEP {
+        if desk.len() >= shared.max_batch {
             return true;
         }
-        let job = match arrival(shared, slots.is_empty()) {
+        let job = match arrival(shared, desk.len() == 0) {
             Arrivals::Job(job) => *job,
             Arrivals::NoneNow => return true,
             Arrivals::Closed => return false,
@@ -111,14 +134,28 @@ fn join<'e, E: Engine>(shared: &'e Shared<E>, scratch: &mut E::Scratch, slots: &
             slot::never_started(job);
             continue;
         }
-        let generation = job.pin.name.clone();
-        match Slot::join(shared, scratch, job) {
-            Ok((slot, Next::Step)) => slots.push(slot),
-            Ok((slot, Next::Finish(reason))) => slot.finish(shared, reason),
-            Err(error) => tracing::error!(%generation, %error, "answer dropped"),
-        }
+        desk.prompts.push(Reading::begin(shared, job));
     }
     true
+}
+
+/// Reads prompts as far as one step allows. Each gets its share, and what short ones leave of theirs goes to the longer ones.
+fn read<'e, E: Engine>(shared: &'e Shared<E>, scratch: &mut E::Scratch, desk: &mut Desk<'e, E>) {
+    let mut prompts = mem::take(&mut desk.prompts);
+    prompts.sort_by_key(Reading::unread);
+    let (mut left, mut waiting) = (MAX_TOKENS_PER_STEP, prompts.len());
+    for prompt in prompts {
+        let generation = prompt.generation().clone();
+        let piece = prompt.unread().min(left / waiting);
+        match prompt.go_on(shared, scratch, piece) {
+            Ok(ControlFlow::Continue(prompt)) => desk.prompts.push(prompt),
+            Ok(ControlFlow::Break((slot, Next::Step))) => desk.answers.push(slot),
+            Ok(ControlFlow::Break((slot, Next::Finish(reason)))) => slot.finish(shared, reason),
+            Err(error) => tracing::error!(%generation, %error, "answer dropped"),
+        }
+        left -= piece;
+        waiting -= 1;
+    }
 }
 
 /// The next job. A thread without work waits for one; a thread with work only looks.
