@@ -82,19 +82,27 @@ pub struct Hidden {
 impl Model {
     /// A freshly initialized model.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Self {
-        let mut init = Init::new(seed, device);
+        Self::drawn(config, &mut Init::new(seed, device), device)
+    }
+
+    /// A model that has extents and no values yet: for those who only look at it, or bring every value themselves.
+    pub(crate) fn outline(config: &ModelConfig, device: &Device) -> Self {
+        Self::drawn(config, &mut Init::outlines(device), device)
+    }
+
+    fn drawn(config: &ModelConfig, init: &mut Init<'_>, device: &Device) -> Self {
         let embed = init.normal([config.vocab, config.width], (config.width as f32).sqrt().recip());
         let blocks = config.blocks.iter().map(|block| Block {
             mixer_norm: init.constant([config.width], 1.0),
-            mixer: AnyMixer::new(&block.mixer, config.width, config.norm_epsilon, &mut init),
+            mixer: AnyMixer::new(&block.mixer, config.width, config.norm_epsilon, init),
             cms_norm: init.constant([config.width], 1.0),
-            cms: Cms::new(&block.cms, config.width, config.norm_epsilon, &mut init),
+            cms: Cms::new(&block.cms, config.width, config.norm_epsilon, init),
         });
         let blocks = blocks.collect();
         let norm = init.constant([config.width], 1.0);
         let head = (config.head != HeadConfig::Tied).then(|| init.weight_of_head(config.vocab, config.width));
         let again = if let HeadConfig::FromLast { positions } = config.head {
-            Some(Again::new(positions, config.width, &mut init))
+            Some(Again::new(positions, config.width, init))
         } else {
             None
         };

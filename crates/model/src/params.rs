@@ -100,7 +100,7 @@ impl ModuleMapper for Replace<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.tensors.get(&self.path.name()) {
             None => param,
-            Some(values) => param.map(|_| self.tensor(values)),
+            Some(values) => Param::initialized(param.id, self.tensor(values)),
         }
     }
 }
@@ -183,8 +183,32 @@ pub fn collect(config: &ModelConfig, model: &Model) -> Tensors {
 
 /// Names and extents of every parameter of a model with this configuration.
 pub fn layout(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
-    let model = Model::new(config, 0, &Device::flex());
-    collect(config, &model).into_iter().map(|(name, values)| (name, values.shape)).collect()
+    outlined(config, &Model::outline(config, &Device::flex()))
+}
+
+fn outlined(config: &ModelConfig, model: &Model) -> BTreeMap<String, Vec<usize>> {
+    let mut outline = Outline { path: Path::of(config), extents: BTreeMap::new() };
+    model.visit(&mut outline);
+    outline.extents
+}
+
+struct Outline {
+    path: Path,
+    extents: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleVisitor for Outline {
+    fn enter_module(&mut self, name: &str, kind: &str) {
+        self.path.enter(name, kind);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.leave();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.extents.insert(self.path.name(), param.lazy_shape().to_vec());
+    }
 }
 
 /// A model with the given parameters on a device.
@@ -192,9 +216,8 @@ pub fn layout(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
 /// # Errors
 /// When a parameter is missing, foreign or of other extents.
 pub fn load(config: &ModelConfig, what: &str, given: &Tensors, device: &Device) -> Result<Model, ModelError> {
-    let model = Model::new(config, 0, device);
-    let expected = collect(config, &model).into_iter().map(|(name, values)| (name, values.shape)).collect();
-    tensors::check_layout(what, given, &expected)?;
+    let model = Model::outline(config, device);
+    tensors::check_layout(what, given, &outlined(config, &model))?;
     Ok(model.map(&mut Replace { path: Path::of(config), tensors: given, device }))
 }
 

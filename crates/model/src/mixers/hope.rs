@@ -87,28 +87,27 @@ impl Init<'_> {
     /// Steps begin near a quarter of the largest, decays as Gated DeltaNet's, readouts at zero.
     fn hope_statics(&mut self, heads: usize, width: usize) -> Param<Tensor<2>> {
         let row = 3 + 2 * width;
-        let mut values = vec![0.0; heads * row];
-        let decays = self.decays(heads);
-        for (row, (a_log, dt_bias)) in values.chunks_exact_mut(row).zip(decays) {
-            row[..3].copy_from_slice(&[-1.0, a_log, dt_bias]);
-        }
-        self.values(values, [heads, row])
+        self.values([heads, row], |init| {
+            let mut values = vec![0.0; heads * row];
+            let decays = init.decays(heads);
+            for (row, (a_log, dt_bias)) in values.chunks_exact_mut(row).zip(decays) {
+                row[..3].copy_from_slice(&[-1.0, a_log, dt_bias]);
+            }
+            values
+        })
     }
 
     /// `M(z) = z` at first: what a matrix adds to its input is zero, and so is what a perceptron's second layer does.
     fn boxes(&mut self, program: &SelfModifying, heads: usize) -> Param<Tensor<2>> {
-        let mut values = Vec::new();
-        for _ in 0..heads * BOXES {
-            match program.boxes {
-                BoxKind::Linear => values.extend(std::iter::repeat_n(0.0, program.width * program.width)),
-                BoxKind::Perceptron { hidden } => {
-                    let std = (program.width as f32).sqrt().recip();
-                    values.extend((0..program.width * hidden).map(|_| self.gaussian() * std));
-                    values.extend(std::iter::repeat_n(0.0, program.width * hidden));
-                }
-            }
-        }
-        let row = values.len() / heads;
-        self.values(values, [heads, row])
+        let half = match program.boxes {
+            BoxKind::Linear => 0,
+            BoxKind::Perceptron { hidden } => program.width * hidden,
+        };
+        let whole = if half == 0 { program.width * program.width } else { 2 * half };
+        self.values([heads, BOXES * whole], |init| {
+            let std = (program.width as f32).sqrt().recip();
+            let mut value = |n: usize| if n % whole < half { init.gaussian() * std } else { 0.0 };
+            (0..heads * BOXES * whole).map(&mut value).collect()
+        })
     }
 }

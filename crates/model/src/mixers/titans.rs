@@ -161,21 +161,22 @@ impl Mixer for TitansMixer {
 impl Init<'_> {
     /// Half of the largest step, hardly any forgetting, little momentum.
     fn titans_statics(&mut self, heads: usize) -> Param<Tensor<2>> {
-        let values = [0.0, 5.0, -2.0].repeat(heads);
-        self.values(values, [heads, 3])
+        self.values([heads, 3], |_| [0.0, 5.0, -2.0].repeat(heads))
     }
 
     /// Layers of unit scale but the last, which is zero, so that a memory without content adds nothing.
     fn titans_memory(&mut self, program: &Titans, heads: usize) -> Param<Tensor<2>> {
         let layers = program.layers();
-        let mut values = Vec::new();
-        for _ in 0..heads {
-            for (n, [rows, cols]) in layers.iter().enumerate() {
-                let std = if n + 1 < layers.len() { (*rows as f32).sqrt().recip() } else { 0.0 };
-                values.extend((0..rows * cols).map(|_| self.gaussian() * std));
+        let row = layers.iter().map(|[rows, cols]| rows * cols).sum();
+        self.values([heads, row], |init| {
+            let mut values = Vec::with_capacity(heads * row);
+            for _ in 0..heads {
+                for (n, [rows, cols]) in layers.iter().enumerate() {
+                    let std = if n + 1 < layers.len() { (*rows as f32).sqrt().recip() } else { 0.0 };
+                    values.extend((0..rows * cols).map(|_| init.gaussian() * std));
+                }
             }
-        }
-        let row = values.len() / heads;
-        self.values(values, [heads, row])
+            values
+        })
     }
 }

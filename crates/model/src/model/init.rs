@@ -1,7 +1,7 @@
-//! First values of parameters, drawn from one stream of a seed.
+//! First values of parameters, drawn from one stream of a seed, or only their extents.
 
 use burn::{
-    module::Param,
+    module::{Param, ParamId},
     tensor::{Device, Tensor, TensorData},
 };
 use rand::{RngExt, SeedableRng};
@@ -11,11 +11,18 @@ use rand_chacha::ChaCha8Rng;
 pub(crate) struct Init<'a> {
     rng: ChaCha8Rng,
     device: &'a Device,
+    /// Nothing is drawn: parameters have extents and take no memory until somebody asks for their values, which are zeros.
+    outlines: bool,
 }
 
 impl<'a> Init<'a> {
     pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), device }
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), device, outlines: false }
+    }
+
+    /// For a model whose every value is still to come.
+    pub(crate) fn outlines(device: &'a Device) -> Self {
+        Self { outlines: true, ..Self::new(0, device) }
     }
 
     pub(crate) fn gaussian(&mut self) -> f32 {
@@ -23,17 +30,21 @@ impl<'a> Init<'a> {
         (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
     }
 
-    pub(crate) fn values<const D: usize>(&mut self, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
+    pub(crate) fn values<const D: usize>(&mut self, shape: [usize; D], draw: impl FnOnce(&mut Self) -> Vec<f32>) -> Param<Tensor<D>> {
+        if self.outlines {
+            let zeros = move |device: &Device, _| Tensor::zeros(shape, device);
+            return Param::uninitialized(ParamId::new(), zeros, self.device.clone(), false, shape.into());
+        }
+        let values = draw(self);
         Param::from_tensor(Tensor::from_data(TensorData::new(values, shape.to_vec()), self.device))
     }
 
     pub(crate) fn normal<const D: usize>(&mut self, shape: [usize; D], std: f32) -> Param<Tensor<D>> {
-        let values = (0..shape.iter().product()).map(|_| self.gaussian() * std).collect();
-        self.values(values, shape)
+        self.values(shape, |init| (0..shape.iter().product()).map(|_| init.gaussian() * std).collect())
     }
 
     pub(crate) fn constant<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
-        self.values(vec![value; shape.iter().product()], shape)
+        self.values(shape, |_| vec![value; shape.iter().product()])
     }
 
     /// A projection that keeps the scale of its input.
@@ -48,12 +59,14 @@ impl<'a> Init<'a> {
 
     /// A convolution that at first hardly looks back.
     pub(crate) fn conv(&mut self, taps: usize, channels: usize) -> Param<Tensor<2>> {
-        let mut values = vec![0.0; taps * channels];
-        values[(taps - 1) * channels..].fill(1.0);
-        for value in &mut values {
-            *value += 0.05 * self.gaussian();
-        }
-        self.values(values, [taps, channels])
+        self.values([taps, channels], |init| {
+            let mut values = vec![0.0; taps * channels];
+            values[(taps - 1) * channels..].fill(1.0);
+            for value in &mut values {
+                *value += 0.05 * init.gaussian();
+            }
+            values
+        })
     }
 
     /// Logarithms of decay rates uniform in (0, 16), and biases of time steps log-uniform in [1e-3, 1e-1], as Gated DeltaNet starts them.
@@ -69,6 +82,6 @@ impl<'a> Init<'a> {
     /// The same as two parameters.
     pub(crate) fn decay(&mut self, heads: usize) -> (Param<Tensor<1>>, Param<Tensor<1>>) {
         let (rates, steps) = self.decays(heads).into_iter().unzip();
-        (self.values(rates, [heads]), self.values(steps, [heads]))
+        (self.values([heads], |_| rates), self.values([heads], |_| steps))
     }
 }
