@@ -5,7 +5,7 @@ mod lanes;
 mod predict;
 mod row;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use burn::{
     module::{Module, ParamGroup},
@@ -51,6 +51,8 @@ pub struct Trainer {
     model: Model,
     /// Generation 0, where it is not the model without its slow banks.
     zero: Option<Model>,
+    /// The head's matrix, once it was asked for, where training leaves it alone: generation 0 is asked by every batch.
+    head: Option<OnceLock<Vec<f32>>>,
     plan: OptimizerPlan,
     optimizer: Optim,
     /// What the optimizer learns about the inputs of layers; see [`InputMoments`].
@@ -79,7 +81,7 @@ impl Trainer {
     fn of(config: &ModelConfig, model: Model, plan: OptimizerPlan, device: Device) -> Self {
         let inputs = InputMoments::default();
         let optimizer = Optim(plan.build(&model, &inputs));
-        Self { config: config.clone(), model, zero: None, plan, optimizer, inputs, device, lanes: Lanes::of_this_machine() }
+        Self { config: config.clone(), model, zero: None, head: None, plan, optimizer, inputs, device, lanes: Lanes::of_this_machine() }
     }
 
     /// Everything but the slow banks is trained: the base's recipe.
@@ -109,7 +111,7 @@ impl Trainer {
         let device = Device::flex().autodiff();
         let model = params::load(config, "the parent generation", tensors, &device)?;
         let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::nightly(config));
-        Ok(Self::of(config, model, optimizer, device))
+        Ok(Self { head: Some(OnceLock::new()), ..Self::of(config, model, optimizer, device) })
     }
 
     /// The same where slow banks were parts of the original: `stacked` holds generation 0's, which say what should stay as it is. Banks that were added say
@@ -215,8 +217,11 @@ impl Trainer {
         let width = hidden.dims()[2];
         debug_assert_eq!(hidden.dims()[1], batch.time, "one hidden row a token");
         let hidden: Vec<f32> = hidden.into_data().try_to_vec().unwrap_or_default();
-        let head: Vec<f32> = model.head_matrix().into_data().try_to_vec().unwrap_or_default();
-        distributions(&hidden, &head, width, rows)
+        let values = || model.head_matrix().into_data().try_to_vec().unwrap_or_default();
+        match &self.head {
+            Some(head) => distributions(&hidden, head.get_or_init(values), width, rows),
+            None => distributions(&hidden, &values(), width, rows),
+        }
     }
 
     /// What the optimizer remembers, by the names of parameters: for another trainer of the same parameters.
