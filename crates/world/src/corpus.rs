@@ -46,6 +46,10 @@ pub struct CorpusConfig {
     pub restated: f64,
     /// Weights of the number of questions that end a session, from one on.
     pub questions: Vec<f64>,
+    /// Weights of the number of facts that a session tells, from one on.
+    pub facts: Vec<f64>,
+    /// Chance that something told is corrected, after each thing told.
+    pub corrections: f64,
     /// Words from which on a conversation is brought to its end.
     pub soft_word_limit: usize,
 }
@@ -65,12 +69,43 @@ impl Default for CorpusConfig {
             same_attribute: 0.35,
             restated: 0.95,
             questions: vec![0.08, 0.2, 0.32, 0.25, 0.15],
+            facts: vec![0.22, 0.26, 0.2, 0.17, 0.15],
+            corrections: 0.12,
             soft_word_limit: 220,
         }
     }
 }
 
 impl CorpusConfig {
+    /// Looks whether conversations can be drawn from it.
+    ///
+    /// # Errors
+    /// Names the field that makes no sense.
+    pub fn check(&self) -> Result<(), BadCorpus> {
+        let shares = [
+            ("word_dropout", self.word_dropout),
+            ("not_told", self.not_told),
+            ("same_attribute", self.same_attribute),
+            ("restated", self.restated),
+            ("corrections", self.corrections),
+        ];
+        if let Some((field, share)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            return Err(BadCorpus { field, why: format!("{share} is no share; it must lie between 0 and 1") });
+        }
+        let weights = self.weights();
+        let drawn = [("the tasks' weights", &weights[..]), ("questions", &self.questions), ("facts", &self.facts)];
+        for (field, weights) in drawn {
+            let sound = weights.iter().all(|w| w.is_finite() && *w >= 0.0) && weights.iter().sum::<f64>() > 0.0;
+            if !sound {
+                return Err(BadCorpus { field, why: format!("{weights:?} must be weights, one of them above 0") });
+            }
+        }
+        if self.facts.len() > MAX_FACTS {
+            return Err(BadCorpus { field: "facts", why: format!("a session holds {MAX_FACTS} facts at most") });
+        }
+        Ok(())
+    }
+
     /// The mixture of a rehearsal set, otherwise as this one: what must not be forgotten, with few skills.
     #[must_use]
     pub fn rehearsal(&self) -> Self {
@@ -90,6 +125,19 @@ impl CorpusConfig {
     fn weights(&self) -> [f64; 7] {
         [self.sessions, self.core, self.unknown, self.ask, self.paraphrase, self.transfer, self.small_talk]
     }
+}
+
+/// Facts of a session at most: three entities of four attributes each.
+const MAX_FACTS: usize = 12;
+
+/// A mixture that no conversation can be drawn from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("corpus.{field}: {why}")]
+pub struct BadCorpus {
+    /// What makes no sense.
+    pub field: &'static str,
+    /// Why.
+    pub why: String,
 }
 
 /// Streams of a seed that are not conversations of the corpus proper start here.

@@ -27,7 +27,7 @@ mod syllables;
 pub mod wording;
 
 pub use conversation::{Conversation, Speaker, Task, Turn, TurnKind};
-pub use corpus::{Corpus, CorpusConfig, rehearsal};
+pub use corpus::{BadCorpus, Corpus, CorpusConfig, rehearsal};
 pub use day::{Day, DayConfig};
 pub use exam::{Exam, ExamQuestion, ExamSession};
 pub use fact::{Fact, core_facts};

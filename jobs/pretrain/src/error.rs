@@ -19,6 +19,9 @@ pub enum PretrainError {
     /// The model refused something.
     #[error("the model cannot be built from the recipe")]
     Model(#[from] nocturne_model::ModelError),
+    /// The recipe's mixture of conversations makes no sense.
+    #[error("no conversation can be drawn by the recipe")]
+    Corpus(#[from] nocturne_world::BadCorpus),
     /// A checkpoint does not belong to the recipe or is damaged.
     #[error("the checkpoint in {path} cannot be resumed: {why}; remove it to start over")]
     Checkpoint {

@@ -106,13 +106,14 @@ pub enum Begin<'a> {
 /// Trains a base by a recipe into `out`.
 ///
 /// # Errors
-/// When a file cannot be read or written, or what is begun with belongs to another recipe or another shape of model.
+/// When the recipe makes no sense, a file cannot be read or written, or what is begun with belongs to another recipe or another shape of model.
 pub fn train(
     recipe: &Recipe,
     out: &Path,
     begin: Begin<'_>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, PretrainError> {
+    recipe.corpus.check()?;
     let files = Files(out);
     let corpus = Corpus::new(recipe.seed, recipe.corpus.clone());
     let mut run = Run::start(recipe, &files, &corpus, begin)?;

@@ -8,8 +8,6 @@ use crate::{
     name::{self, Split},
 };
 
-/// How many facts a session tells, from one on.
-const FACT_WEIGHTS: [f64; 5] = [0.22, 0.26, 0.2, 0.17, 0.15];
 /// Share of session entities that are core entities.
 const CORE_ENTITY_SHARE: f64 = 0.06;
 /// Share of sessions whose entities are all of one kind, which is harder to keep apart.
@@ -21,7 +19,7 @@ pub(super) fn play(scene: &mut Scene<'_>) {
     if scene.rng.chance(0.12) {
         scene.greeting();
     }
-    let count = 1 + scene.rng.weighted(&FACT_WEIGHTS);
+    let count = 1 + scene.rng.weighted(&scene.config.facts);
     let facts = plan(scene, count);
     tell_all(scene, facts, true);
     for question in 0..=scene.rng.weighted(&scene.config.questions) {
@@ -90,7 +88,7 @@ pub(super) fn tell_all(scene: &mut Scene<'_>, facts: Vec<Fact>, lively: bool) {
         if scene.rng.chance(0.04) {
             scene.repeat_last();
         }
-        if scene.rng.chance(0.12) {
+        if scene.rng.chance(scene.config.corrections) {
             let index = scene.rng.below(scene.told.len());
             scene.correct(index, false);
         }

@@ -134,3 +134,18 @@ fn a_skill_answers_with_the_right_question() {
         }
     }
 }
+
+#[test]
+fn a_mixture_that_nothing_can_be_drawn_from_is_refused_by_its_field() {
+    let refused = |change: fn(&mut CorpusConfig)| {
+        let mut config = CorpusConfig::default();
+        change(&mut config);
+        config.check().expect_err("refused").field
+    };
+    assert_eq!(CorpusConfig::default().check(), Ok(()));
+    assert_eq!(refused(|c| c.facts = Vec::new()), "facts");
+    assert_eq!(refused(|c| c.facts = vec![1.0; 13]), "facts");
+    assert_eq!(refused(|c| c.questions = vec![0.0, -1.0]), "questions");
+    assert_eq!(refused(|c| c.corrections = f64::NAN), "corrections");
+    assert_eq!(refused(|c| (c.sessions, c.core) = (f64::INFINITY, 0.0)), "the tasks' weights");
+}
