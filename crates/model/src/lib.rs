@@ -24,6 +24,7 @@ mod shipped;
 pub mod tensors;
 pub mod tokenizer;
 pub mod train;
+pub mod voice;
 
 pub use chat::{Chat, ChatLayout, ChatTokens, Turn, Writing};
 pub use config::ModelConfig;

@@ -12,13 +12,15 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use nocturne_model::{SessionState, Weights};
+use nocturne_model::{
+    SessionState, Weights,
+    voice::{Choice, Voice},
+};
 use nocturne_wire::{Sha256Hex, night::Lesson, plan};
 
 pub(crate) use self::words::{states, words};
 use crate::{
     sessions::{Exchange, Session},
-    voice::{Choice, Voice},
 };
 
 /// Asks for a question about what was told; generation 0 was trained on this sentence.

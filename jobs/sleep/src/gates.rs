@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
-use nocturne_model::{SessionState, Weights};
+use nocturne_model::{
+    SessionState, Weights,
+    voice::{Choice, Line, Voice},
+};
 use nocturne_wire::{night::GateResult, plan::GateSettings};
 
 use crate::{
     distill::{Distilled, states, words},
     history::History,
     rehearsal::Rehearsal,
-    voice::{Choice, Line, Voice},
 };
 
 /// Questions that a gate measures at most.

@@ -21,7 +21,6 @@ mod rehearsal;
 mod sessions;
 mod settings;
 mod study;
-mod voice;
 
 pub use error::SleepError;
 pub use night::{Ended, run};

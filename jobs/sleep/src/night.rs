@@ -9,7 +9,11 @@ use jiff::Timestamp;
 use nocturne_columns::{CuratedRow, write_metrics};
 use nocturne_kit::telemetry::chain;
 use nocturne_lake::Lake;
-use nocturne_model::{Banks, SessionState, Weights, device::Device};
+use nocturne_model::{
+    Banks, SessionState, Weights,
+    device::Device,
+    voice::{Choice, Voice},
+};
 use nocturne_wire::{
     GenerationName,
     night::{GateResult, LESSONS, Lesson, NightReport, Outcome, Phase},
@@ -29,7 +33,6 @@ use crate::{
     sessions::{self, Session},
     settings::SleepSettings,
     study::{Curriculum, KeptAnswers, Studied, StudySettings, study},
-    voice::{Choice, Voice},
 };
 
 /// How a night ended.

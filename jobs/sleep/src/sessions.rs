@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use nocturne_columns::CuratedRow;
+use nocturne_model::voice::Line;
 use nocturne_wire::{SessionId, SubjectId, TenantId, record::Role};
 
-use crate::{names, voice::Line};
+use crate::names;
 
 /// What the model answers to a correction that only feedback brought: it was never answered by day.
 const NOTED: &str = "Thanks, I will remember that.";

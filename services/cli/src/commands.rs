@@ -3,6 +3,7 @@
 pub(crate) mod chat;
 mod completions;
 pub(crate) mod doctor;
+mod examine;
 pub(crate) mod generations;
 pub(crate) mod history;
 mod import;

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use nocturne_model::SessionState;
+use nocturne_model::{SessionState, voice::Line};
 
 use super::{Candidate, Distiller, words::words};
 use crate::{
     names,
     sessions::{Exchange, Session},
-    voice::Line,
 };
 
 /// What was ever said about a name.

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nocturne_model::SessionState;
+use nocturne_model::{
+    SessionState,
+    voice::{Choice, Spoken},
+};
 use rand::{SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -14,7 +17,6 @@ use super::{
 use crate::{
     kinds::{self, Asked},
     names::Template,
-    voice::{Choice, Spoken},
 };
 
 /// Tokens that the teacher finds this unlikely make an answer a guess.

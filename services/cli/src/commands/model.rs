@@ -32,6 +32,8 @@ pub(crate) enum ModelCommand {
     Import(super::import::ImportArgs),
     /// Show a base: its shape, its banks and where it came from
     Show(ShowArgs),
+    /// Ask a base what it must be able to do before its first night
+    Examine(super::examine::ExamineArgs),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +71,7 @@ pub(super) fn run(global: &Global, command: ModelCommand) -> anyhow::Result<Outc
         ModelCommand::Train(args) => train(global, &args),
         ModelCommand::Import(args) => super::import::run(global, &args),
         ModelCommand::Show(args) => show(global, args.base.as_deref()),
+        ModelCommand::Examine(args) => super::examine::run(global, &args),
     }
 }
 

@@ -1,48 +1,50 @@
-//! The model's own voice, many conversations at a time: what a night asks the model to say about what it heard.
+//! A model's own voice, many conversations at a time: what a night, or whoever examines a base, has it say.
 
 use std::sync::Arc;
 
-use nocturne_model::{Base, Decoder, Piece, SessionState, StepInput, Weights};
 use nocturne_wire::record::Role;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use crate::{Base, Decoder, Piece, SessionState, StepInput, Weights};
 
 /// Sequences that are decoded together.
 const TOGETHER: usize = 48;
 
 /// One message to read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
     /// Who says it.
-    pub(crate) role: Role,
+    pub role: Role,
     /// What is said.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl Line {
     /// A user's message.
-    pub(crate) fn user(text: impl Into<String>) -> Self {
+    pub fn user(text: impl Into<String>) -> Self {
         Self { role: Role::User, text: text.into() }
     }
 
     /// A message of the model's.
-    pub(crate) fn assistant(text: impl Into<String>) -> Self {
+    pub fn assistant(text: impl Into<String>) -> Self {
         Self { role: Role::Assistant, text: text.into() }
     }
 }
 
 /// What the model said.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Spoken {
+pub struct Spoken {
     /// The text.
-    pub(crate) text: String,
+    pub text: String,
     /// Whether the model ended it by itself.
-    pub(crate) ended: bool,
+    pub ended: bool,
 }
 
 /// How to choose tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Choice {
+pub enum Choice {
     /// Always the most likely one.
     Greedy,
     /// Sampled at a temperature.
@@ -56,19 +58,19 @@ pub(crate) enum Choice {
 
 /// Speaks with one generation's weights.
 #[derive(Debug)]
-pub(crate) struct Voice {
+pub struct Voice {
     base: Arc<Base>,
     decoder: Decoder,
 }
 
 impl Voice {
     /// A voice over a base.
-    pub(crate) fn new(base: &Arc<Base>) -> Self {
+    pub fn new(base: &Arc<Base>) -> Self {
         Self { base: Arc::clone(base), decoder: Decoder::new(base) }
     }
 
     /// Tokens of a conversation, without the opening of an answer; none where an imported base's chat template refuses it.
-    pub(crate) fn tokens(&self, lines: &[Line]) -> Vec<u32> {
+    pub fn tokens(&self, lines: &[Line]) -> Vec<u32> {
         let messages: Vec<(Role, &str)> = lines.iter().map(|line| (line.role, line.text.as_str())).collect();
         if messages.is_empty() {
             return Vec::new();
@@ -77,7 +79,7 @@ impl Voice {
     }
 
     /// Reads conversations; gives the states after them. Empty conversations give fresh states.
-    pub(crate) fn read(&mut self, weights: &Weights, conversations: &[Vec<u32>]) -> Vec<SessionState> {
+    pub fn read(&mut self, weights: &Weights, conversations: &[Vec<u32>]) -> Vec<SessionState> {
         let mut states: Vec<SessionState> = conversations.iter().map(|_| SessionState::new(&self.base)).collect();
         let mut pairs: Vec<(&mut SessionState, &Vec<u32>)> =
             states.iter_mut().zip(conversations).filter(|(_, tokens)| !tokens.is_empty()).collect();
@@ -90,7 +92,7 @@ impl Voice {
     }
 
     /// Answers one message in each of many states; the states are copied.
-    pub(crate) fn answer(
+    pub fn answer(
         &mut self,
         weights: &Weights,
         asked: &[(&SessionState, &str)],
@@ -144,7 +146,7 @@ impl Voice {
     }
 
     /// The tokens of answers after messages in states, the end marks included, and the negative log-likelihood of each, nats.
-    pub(crate) fn likelihoods(&mut self, weights: &Weights, said: &[(&SessionState, &str, &str)]) -> Vec<(Vec<u32>, Vec<f32>)> {
+    pub fn likelihoods(&mut self, weights: &Weights, said: &[(&SessionState, &str, &str)]) -> Vec<(Vec<u32>, Vec<f32>)> {
         let mut out = Vec::with_capacity(said.len());
         for group in said.chunks(TOGETHER) {
             let mut states: Vec<SessionState> = group.iter().map(|(state, _, _)| (*state).clone()).collect();
@@ -172,7 +174,7 @@ impl Voice {
     }
 
     /// Kullback-Leibler divergence of `other` from `zero`, summed over the tokens of a conversation, nats.
-    pub(crate) fn divergence(&mut self, zero: &Weights, other: &Weights, tokens: &[u32]) -> f64 {
+    pub fn divergence(&mut self, zero: &Weights, other: &Weights, tokens: &[u32]) -> f64 {
         let mut states = [zero, other].map(|_| SessionState::new(&self.base));
         let [ours, theirs] = &mut states;
         let p = self.decoder.prefill_all(zero, ours, tokens);
@@ -182,7 +184,7 @@ impl Voice {
     }
 
     /// The base.
-    pub(crate) fn base(&self) -> &Arc<Base> {
+    pub fn base(&self) -> &Arc<Base> {
         &self.base
     }
 }
