@@ -9,6 +9,8 @@
 pub mod batched;
 pub mod tape;
 
+use crate::kernels::delta::NORM_EPSILON;
+
 /// An element-wise function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Map {
@@ -88,8 +90,13 @@ pub trait Algebra {
     /// `(I + A)⁻¹ B` for a strictly lower triangular A.
     fn solve(&self, a: &Self::M, b: &Self::M) -> Self::M;
 
-    /// Rows with unit norm: `x / sqrt(|x|² + ε)`, ε being [`crate::kernels::delta::NORM_EPSILON`].
-    fn normalized(&self, a: &Self::M) -> Self::M;
+    /// Rows `x / sqrt(|x|² + floor)`: of unit norm where the floor is small, of a norm below 1 anywhere.
+    fn shrunk(&self, a: &Self::M, floor: f64) -> Self::M;
+
+    /// Rows with unit norm: `x / sqrt(|x|² + ε)`, ε being [`NORM_EPSILON`].
+    fn normalized(&self, a: &Self::M) -> Self::M {
+        self.shrunk(a, NORM_EPSILON)
+    }
 
     /// `-A`
     fn neg(&self, a: &Self::M) -> Self::M {

@@ -29,6 +29,10 @@ pub const MIXERS: [&str; 11] = [
 /// Taps of short convolutions, as in the papers.
 const TAPS: usize = 4;
 
+/// Tokens whose gradients Titans takes at once. They are taken where the chunk began and add up: with keys that are all alike, steps `2 θ` that sum to more than
+/// 2 overshoot by more in every chunk. Half of the largest step, where gates begin, is just stable then; what is deep needs the bound besides.
+const TITANS_CHUNK: usize = 16;
+
 /// A mixer over `width` channels in `heads` heads; `None` for an unknown name.
 pub fn mixer(name: &str, width: usize, heads: usize) -> Option<MixerConfig> {
     let head = width / heads;
@@ -38,8 +42,9 @@ pub fn mixer(name: &str, width: usize, heads: usize) -> Option<MixerConfig> {
             heads,
             head_width: head,
             hidden: vec![2 * head],
-            chunk: 16,
-            max_step: 1.0,
+            chunk: TITANS_CHUNK,
+            max_step: 2.0 / TITANS_CHUNK as f64,
+            bound: Some(4.0),
             conv_taps: TAPS,
             // MAG's gate is the memory.
             gate: !matches!(variant, TitansVariant::Mag { .. }),

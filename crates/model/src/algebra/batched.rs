@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, activation};
 
 use super::{Algebra, Map};
-use crate::{kernels::delta::NORM_EPSILON, ops::product::product};
+use crate::ops::product::product;
 
 /// Rows that [`Batched::solve`] does at once.
 const LEAF: usize = 4;
@@ -138,7 +138,7 @@ impl Algebra for Batched {
         Tensor::cat(vec![first, self.solve(&part(half, n), &rest)], 1)
     }
 
-    fn normalized(&self, a: &Tensor<3>) -> Tensor<3> {
-        a.clone() * (self.squares(a) + NORM_EPSILON).sqrt().recip()
+    fn shrunk(&self, a: &Tensor<3>, floor: f64) -> Tensor<3> {
+        a.clone() * (self.squares(a) + floor).sqrt().recip()
     }
 }

@@ -4,7 +4,6 @@ use std::cell::{Ref, RefCell};
 
 use super::{Algebra, Map};
 use crate::kernels::{
-    delta::NORM_EPSILON,
     gemm::{Factor, Write, product_here},
     math::{add, axpy, dot, scale, simd},
     real::Real,
@@ -43,7 +42,7 @@ enum Origin {
     Cumulate(Var),
     Decays(Var, Var),
     Solve(Var, Var),
-    Normalized(Var),
+    Shrunk(Var, f64),
 }
 
 #[derive(Debug)]
@@ -286,10 +285,10 @@ impl<T: Real> Algebra for Tape<T> {
         })
     }
 
-    fn normalized(&self, a: &Var) -> Var {
-        self.changed(*a, Origin::Normalized(*a), |x, cols| {
+    fn shrunk(&self, a: &Var, floor: f64) -> Var {
+        self.changed(*a, Origin::Shrunk(*a, floor), |x, cols| {
             for row in x.chunks_exact_mut(cols) {
-                let inverse = (dot(row, row) + T::of(NORM_EPSILON)).sqrt().recip();
+                let inverse = (dot(row, row) + T::of(floor)).sqrt().recip();
                 scale(row, inverse);
             }
         })

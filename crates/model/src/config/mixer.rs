@@ -157,6 +157,9 @@ pub struct TitansConfig {
     pub chunk: usize,
     /// The largest step θ.
     pub max_step: f64,
+    /// The norm that no inner gradient exceeds; see [`crate::memory::titans::Titans`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<f64>,
     /// Taps of the short convolution on q, k and v.
     pub conv_taps: usize,
     /// Whether a SiLU gate multiplies the output.
@@ -259,6 +262,9 @@ impl MixerConfig {
                 sizes(&[c.heads, c.head_width, c.chunk])?;
                 sizes(&c.hidden)?;
                 step(c.max_step)?;
+                if let Some(bound) = c.bound.filter(|bound| !(*bound > 0.0 && bound.is_finite())) {
+                    return wrong(format!("the bound of inner gradients is {bound}; it must be above zero"));
+                }
                 if let TitansVariant::Mac { segment: n, .. }
                 | TitansVariant::Mag { window: n, .. }
                 | TitansVariant::Mal { window: n, .. } = c.variant

@@ -139,14 +139,24 @@ impl<T: Real> TitansHead<T> {
         }
         axpy(&mut gradient, -T::one(), v);
         scale(&mut gradient, T::of(2.0));
+        bounded(program, &mut gradient);
         let mut gradients = vec![gradient.clone()];
         for n in (1..self.snapshot.len()).rev() {
             let through = back(&gradient, &self.snapshot[n]);
             gradient = through.into_iter().zip(&sums[n - 1]).map(|(g, z)| g * z.silu_slope()).collect();
+            bounded(program, &mut gradient);
             gradients.push(gradient.clone());
         }
         gradients.reverse();
         (inputs, gradients)
+    }
+}
+
+/// See [`Titans::bound`].
+fn bounded<T: Real>(program: &Titans, gradient: &mut [T]) {
+    if let Some(bound) = program.bound {
+        let norm = (dot(gradient, gradient) + T::of(bound * bound)).sqrt();
+        scale(gradient, T::of(bound) / norm);
     }
 }
 

@@ -5,7 +5,8 @@
 //! that all of a chunk are found at once. Every layer's gradient is a sum of outer products `x_iᵀ g_i`, so that a token reads the weights that it would have
 //! after its own write without any of them being formed: `z_t = β_t x_t W + s_t x_t S + Σ_{i≤t} c_ti (x_t · x_i) g_i`, with
 //! `c = A H diag(-θ)`, `A_tj = Π_{j<l≤t}(1 - α_l)`, `H_ji = Π_{i<l≤j} η_l`, `s_t = Σ_j A_tj Π_{l≤j} η_l`. Rejected: reading the weights of the chunk's start, which
-//! makes a memory blind to the last chunk.
+//! makes a memory blind to the last chunk. Bounded gradients (`bound`) are ours: those of a chunk are taken at one place and add up, and a deep memory has no largest
+//! step below which it never overshoots.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub struct Titans {
     pub chunk: usize,
     /// The largest step θ.
     pub max_step: f64,
+    /// The norm that no gradient of a layer's output exceeds; without it a deep memory that reads the same thing often enough ends in numbers that are none.
+    pub bound: Option<f64>,
 }
 
 impl Titans {
@@ -142,14 +145,23 @@ impl Titans {
         }
         let read = &sums[weights.len() - 1];
         let read = if self.is_residual() { a.add(read, k) } else { read.clone() };
-        let mut gradient = a.rows_by(&a.scale(&a.sub(&read, v), -2.0), step);
-        let mut gradients = vec![gradient.clone()];
+        let mut gradient = self.bounded(a, a.scale(&a.sub(&read, v), -2.0));
+        let mut gradients = vec![a.rows_by(&gradient, step)];
         for n in (1..weights.len()).rev() {
-            gradient = a.times(&a.mul_t(&gradient, &weights[n]), &a.map(&sums[n - 1], Map::SiluSlope));
-            gradients.push(gradient.clone());
+            let through = a.times(&a.mul_t(&gradient, &weights[n]), &a.map(&sums[n - 1], Map::SiluSlope));
+            gradient = self.bounded(a, through);
+            gradients.push(a.rows_by(&gradient, step));
         }
         gradients.reverse();
         Surprise { inputs, gradients }
+    }
+
+    /// `g / sqrt(1 + |g|² / bound²)`: small gradients as they are, none above the bound.
+    fn bounded<A: Algebra>(&self, a: &A, gradient: A::M) -> A::M {
+        match self.bound {
+            Some(bound) => a.scale(&a.shrunk(&gradient, bound * bound), bound),
+            None => gradient,
+        }
     }
 
     /// Reads every token with the weights after its write and moves the state to the segment's end.

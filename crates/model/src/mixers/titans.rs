@@ -50,7 +50,7 @@ impl TitansConfig {
     /// The equations of one head; a segment of MAC is a chunk.
     pub fn program(&self) -> Titans {
         let chunk = if let TitansVariant::Mac { segment, .. } = self.variant { segment } else { self.chunk };
-        Titans { width: self.head_width, hidden: self.hidden.clone(), chunk, max_step: self.max_step }
+        Titans { width: self.head_width, hidden: self.hidden.clone(), chunk, max_step: self.max_step, bound: self.bound }
     }
 }
 

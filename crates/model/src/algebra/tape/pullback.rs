@@ -2,7 +2,6 @@
 
 use super::{Gradients, Node, Origin, Tape, Transposed, Var};
 use crate::kernels::{
-    delta::NORM_EPSILON,
     gemm::{Factor, Write, product_here},
     math::{add, axpy, dot, scale, simd},
     real::Real,
@@ -109,7 +108,7 @@ impl<T: Real> Pull<'_, T> {
             }
             Origin::Decays(a, b) => self.decays(node, &g, *a, *b),
             Origin::Solve(a, b) => self.solve(node, g, *a, *b),
-            Origin::Normalized(a) => self.normalized(node, g, *a),
+            Origin::Shrunk(a, floor) => self.shrunk(node, g, *a, *floor),
         }
     }
 
@@ -199,10 +198,10 @@ impl<T: Real> Pull<'_, T> {
     }
 
     #[inline(always)]
-    fn normalized(&mut self, node: &Node<T>, mut g: Vec<T>, a: Var) {
+    fn shrunk(&mut self, node: &Node<T>, mut g: Vec<T>, a: Var, floor: f64) {
         let x = &self.nodes[a.0];
         for (t, g) in g.chunks_exact_mut(node.cols).enumerate() {
-            let inverse = (dot(x.row(t), x.row(t)) + T::of(NORM_EPSILON)).sqrt().recip();
+            let inverse = (dot(x.row(t), x.row(t)) + T::of(floor)).sqrt().recip();
             let along = dot(g, node.row(t));
             axpy(g, -along, node.row(t));
             scale(g, inverse);
