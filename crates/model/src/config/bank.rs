@@ -161,6 +161,13 @@ impl CmsConfig {
         if self.banks.windows(2).any(|pair| rank(&pair[0]) >= rank(&pair[1])) {
             return wrong("nested banks are listed from the fastest to the slowest, each slower than the one before it");
         }
+        // Only the slowest level has parameters: under a level that never changes a night would have nothing to train.
+        if let Some((_, faster)) = self.banks.split_last()
+            && let Some(bank) = faster.iter().find(|bank| bank.period == Period::Night)
+        {
+            let why = "of nested banks the one that nights change must be the slowest, for there all levels begin";
+            return wrong(format!("the bank {:?}: {why}; leave the slower ones out", bank.name));
+        }
         Ok(())
     }
 }

@@ -24,7 +24,9 @@ pub(crate) fn config_of(name: &str, wiring: Wiring) -> ModelConfig {
         BankConfig::perceptron("slow", Period::Night, 24, Activation::Silu),
         BankConfig::perceptron("frozen", Period::Never, 24, Activation::Silu),
     ];
-    if wiring != Wiring::Nested {
+    if wiring == Wiring::Nested {
+        banks.pop();
+    } else {
         banks[2].shape = BankShape::Perceptron { hidden: 40, activation: Activation::Silu, gated: true };
         banks.push(memory(8));
     }
