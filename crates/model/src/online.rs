@@ -25,7 +25,7 @@ use self::level::Level;
 use crate::{
     config::ModelConfig,
     error::ModelError,
-    kernels::head::{Goal, Target, Targets},
+    kernels::head::{Goal, Target, Targets, Teacher},
     model::{Model, Stream},
     params,
     tensors::{Tensors, Values},
@@ -123,7 +123,7 @@ impl Online {
             weight: 1.0,
             counted: false,
         });
-        let targets = Arc::new(Targets { rows: rows.collect(), teacher: Vec::new() });
+        let targets = Arc::new(Targets { rows: rows.collect(), teacher: Teacher::default() });
         let mut stream = session.stream.clone();
         let hidden = session.model.follow(&Arc::new(chunk.to_vec()), &mut stream);
         let (loss, _) = session.model.clone().by(crate::ops::Way::Composed).loss(hidden, targets, 1.0);

@@ -100,6 +100,7 @@ impl ModuleMapper for Replace<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.tensors.get(&self.path.name()) {
             None => param,
+            // Whatever the parameter held is dropped unread: an outline's was never made.
             Some(values) => Param::initialized(param.id, self.tensor(values)),
         }
     }

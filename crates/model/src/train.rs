@@ -23,7 +23,7 @@ use crate::{
     device,
     error::ModelError,
     kernels::{
-        head::{Goal, Tally, Target, Targets, distributions},
+        head::{Goal, Tally, Target, Targets, Teacher, distributions},
         quiet::Quiet,
     },
     model::{Model, SlowBank},
@@ -193,7 +193,7 @@ impl Trainer {
     /// Looks up what generation 0 says wherever a row should stay as it is.
     fn targets(&self, batch: &Batch) -> Targets {
         let kept: Vec<u32> = batch.aims.iter().filter(|(_, a, _)| a.lesson == Lesson::Keep).map(|(row, _, _)| *row).collect();
-        let teacher = if kept.is_empty() { Vec::new() } else { self.zero_says(batch, &kept) };
+        let teacher = if kept.is_empty() { Teacher::default() } else { self.zero_says(batch, &kept) };
         let mut next_teacher = 0;
         let rows = batch.aims.iter().map(|(row, aim, next)| {
             let goal = match aim.lesson {
@@ -208,7 +208,7 @@ impl Trainer {
         Targets { rows: rows.collect(), teacher }
     }
 
-    fn zero_says(&self, batch: &Batch, rows: &[u32]) -> Vec<f32> {
+    fn zero_says(&self, batch: &Batch, rows: &[u32]) -> Teacher {
         let (model, slow) = match &self.zero {
             Some(zero) => (zero.clone(), SlowBank::On),
             None => (self.model.valid(), SlowBank::Off),
@@ -285,7 +285,8 @@ impl Trainer {
         // The parameters have the ids of the record by now, and so has the optimizer's state.
         let fresh = self.plan.build(&model, &self.inputs);
         let optimizer = fresh.from_bytes(Bytes::from_bytes_vec(optimizer.to_vec())).map_err(|e| e.to_string())?;
-        Ok(Self { model, optimizer: Optim(optimizer), ..self })
+        let head = self.head.map(|_| OnceLock::new());
+        Ok(Self { model, optimizer: Optim(optimizer), head, ..self })
     }
 }
 

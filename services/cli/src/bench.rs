@@ -87,6 +87,11 @@ pub(crate) struct BenchArgs {
 }
 
 impl BenchArgs {
+    /// Whether what is measured is above all training.
+    pub(crate) const fn trains(&self) -> bool {
+        matches!((&self.only, self.what), (Some(Only::Model(_)), _) | (None, What::Train))
+    }
+
     /// What is asked of the comparison of architectures, if it is meant.
     #[cfg(test)]
     fn model(self) -> Option<model::ModelArgs> {

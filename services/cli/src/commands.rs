@@ -17,6 +17,7 @@ pub(crate) mod up;
 use nocturne_kit::telemetry::{self, LogOutput};
 
 use crate::{
+    allocators,
     args::{Cli, Command},
     bench, demo,
     output::Outcome,
@@ -29,9 +30,21 @@ const QUIET: &str = "error";
 /// What a night logs; the scheduler keeps the end of it for the report of a failure.
 const NIGHT: &str = "warn,nocturne=info";
 
+/// Whether what it does is above all training.
+const fn trains(command: &Command) -> bool {
+    match command {
+        Command::Sleep(_) | Command::Model(model::ModelCommand::Train(_)) => true,
+        Command::Bench(args) => args.trains(),
+        _ => false,
+    }
+}
+
 /// Runs a command.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let Cli { global, command } = cli;
+    if trains(&command) {
+        allocators::ask(allocators::TRAINING);
+    }
     match &command {
         // The configuration file says how a server logs.
         Command::Up(_) | Command::Inference(_) | Command::Batcher(_) | Command::Scheduler(_) => {}

@@ -7,6 +7,7 @@
 
 mod address;
 mod admin;
+mod allocators;
 mod api;
 mod args;
 mod bases;

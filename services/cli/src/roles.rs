@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     address::{Address, Published, url},
+    allocators,
     args::Global,
     failure::{Advise, refused},
     output::{self, Outcome},
@@ -114,7 +115,7 @@ fn tell(global: &Global, role: &'static str, begun: &Begun, address: &Address) -
 
 /// Serves the model and sends what it logs to Kafka.
 pub(crate) async fn inference(global: &Global, args: &RoleArgs) -> anyhow::Result<Outcome> {
-    thrifty(SERVING);
+    allocators::ask(allocators::SERVING);
     let begun = begin(global, args, true)?;
     let Begun { config, state, lake, shutdown } = &begun;
     server::seed(lake, config, args.base.as_deref()).await?;
@@ -140,46 +141,12 @@ pub(crate) async fn inference(global: &Global, args: &RoleArgs) -> anyhow::Resul
     Ok(Outcome::Done)
 }
 
-/// What an inference process asks of its allocators, which read it once, at the start of the process: to give memory back at once. What is kept for the next
-/// allocation of the same size was a third of its memory, for a few percent of its speed. The C library's is librdkafka's, whose threads would have a heap
-/// each. A night asks for nothing: it lives from what is kept.
-const SERVING: &[(&str, &str)] = &[
-    ("MIMALLOC_PURGE_DELAY", "5"),
-    ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
-    ("MALLOC_ARENA_MAX", "1"),
-    ("MALLOC_TRIM_THRESHOLD_", "131072"),
-];
-
-/// What a batcher asks of them: the same, but that what librdkafka and zstd take and give back by the megabyte, for every answer of a broker and every page,
-/// stays in the C library's one heap. Given back, faulting it in again took a quarter of the process's time.
-const SEALING: &[(&str, &str)] = &[
-    ("MIMALLOC_PURGE_DELAY", "5"),
-    ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
-    ("MALLOC_ARENA_MAX", "1"),
-    ("MALLOC_TRIM_THRESHOLD_", "8388608"),
-    ("MALLOC_MMAP_THRESHOLD_", "16777216"),
-];
-
-/// Starts this program anew, as the same process, with these variables in its environment; whatever is set there already is left alone.
-fn thrifty(allocators: &[(&str, &str)]) {
-    if allocators.iter().any(|(key, _)| std::env::var_os(key).is_some()) {
-        return;
-    }
-    #[cfg(unix)]
-    if let Ok(program) = std::env::current_exe() {
-        use std::os::unix::process::CommandExt as _;
-        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).envs(allocators.iter().copied()).exec();
-        // It only comes back when it failed; then this process goes on with more memory.
-        tracing::debug!(%error, "the allocator keeps its defaults");
-    }
-}
-
 /// How long a batcher waits at its start for brokers that are to make topics.
 const TOPICS_WAIT: Duration = Duration::from_secs(30);
 
 /// Seals what Kafka holds.
 pub(crate) async fn batcher(global: &Global, args: &RoleArgs) -> anyhow::Result<Outcome> {
-    thrifty(SEALING);
+    allocators::ask(allocators::SEALING);
     let begun = begin(global, args, true)?;
     let Begun { config, state, lake, shutdown } = &begun;
     // Without its topics a consumer has nothing to join for.

@@ -61,19 +61,37 @@ impl Kernel for ShortConv {
     }
 }
 
+/// Channels whose sums stay in registers while the taps go by.
+const TOGETHER: usize = 32;
+
 #[inline(always)]
 fn convolve<T: Real>(y: &mut [T], x: &[T], w: &[T], channels: usize, taps: usize) {
-    let time = y.len() / channels;
-    for t in 0..time {
-        let out = &mut y[t * channels..(t + 1) * channels];
-        for j in (taps - 1).saturating_sub(t)..taps {
-            let from = (t + j + 1 - taps) * channels;
-            let (x, w) = (&x[from..from + channels], &w[j * channels..(j + 1) * channels]);
-            for c in 0..channels {
-                out[c] += w[c] * x[c];
-            }
+    for (t, out) in y.chunks_exact_mut(channels).enumerate() {
+        let first = (taps - 1).saturating_sub(t);
+        let (x, w) = (&x[(t + first + 1 - taps) * channels..(t + 1) * channels], &w[first * channels..]);
+        let (blocks, rest) = out.as_chunks_mut::<TOGETHER>();
+        let from = blocks.len() * TOGETHER;
+        for (n, out) in blocks.iter_mut().enumerate() {
+            *out = tapped(&x[n * TOGETHER..], &w[n * TOGETHER..], channels);
+        }
+        for (c, out) in rest.iter_mut().enumerate() {
+            let taps = x[from + c..].iter().step_by(channels).zip(w[from + c..].iter().step_by(channels));
+            *out = taps.fold(T::zero(), |sum, (x, w)| sum + *w * *x);
         }
     }
+}
+
+/// The sums of some neighboring channels over the rows of `x` and `w`.
+#[inline(always)]
+fn tapped<T: Real>(x: &[T], w: &[T], channels: usize) -> [T; TOGETHER] {
+    let mut sums = [T::zero(); TOGETHER];
+    for (x, w) in x.chunks(channels).zip(w.chunks(channels)) {
+        let (Some(x), Some(w)) = (x.first_chunk::<TOGETHER>(), w.first_chunk::<TOGETHER>()) else { break };
+        for c in 0..TOGETHER {
+            sums[c] += w[c] * x[c];
+        }
+    }
+    sums
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     gemm::{Factor, Write, product},
-    math::{max, scale, simd, softmax},
+    math::{dot, max, scale, simd, softmax},
     real::Real,
 };
 use crate::host::{Forward, Kernel, View};
@@ -38,8 +38,52 @@ pub struct Target {
 pub struct Targets {
     /// Rows with targets, in the order of rows.
     pub rows: Vec<Target>,
-    /// Teacher distributions `[n, V]`.
-    pub teacher: Vec<f32>,
+    /// What teachers say, row by row.
+    pub teacher: Teacher,
+}
+
+/// Distributions of a teacher.
+#[derive(Debug, Default)]
+pub struct Teacher {
+    /// `[n, V]`
+    probabilities: Vec<f32>,
+    /// `Σ p ln p` of each row, nats: known from the scores, without a logarithm for every entry.
+    negative_entropies: Vec<f32>,
+}
+
+/// Below the largest score by this much nothing is left in `f32` of what an entry adds to an entropy.
+const LEAST_SCORE: f32 = -200.0;
+
+impl Teacher {
+    /// The distributions `softmax(scores)`, with scores `[n, V]`.
+    pub fn of_scores(mut scores: Vec<f32>, vocab: usize) -> Self {
+        let taught = scores.par_chunks_mut(vocab).map(|row| {
+            let mut shifted = row.to_vec();
+            simd(|| {
+                let top = max(row);
+                let log_sum = softmax(row) - top;
+                // What is all but impossible adds nothing, however far down it lies.
+                shifted.iter_mut().for_each(|score| *score = (*score - top).max(LEAST_SCORE));
+                dot(row, &shifted) - log_sum
+            })
+        });
+        let negative_entropies = taught.collect();
+        Self { probabilities: scores, negative_entropies }
+    }
+
+    /// Whether nothing is taught.
+    pub fn is_empty(&self) -> bool {
+        self.negative_entropies.is_empty()
+    }
+
+    /// Row `n`, `[V]`, and `Σ p ln p` of it, nats.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row(&self, n: u32) -> (&[f32], f32) {
+        let (n, vocab) = (n as usize, self.probabilities.len() / self.negative_entropies.len());
+        (&self.probabilities[n * vocab..(n + 1) * vocab], self.negative_entropies[n])
+    }
 }
 
 /// Counts over counted token targets.
@@ -81,7 +125,7 @@ impl Kernel for HeadLoss {
         let results: Vec<(f64, f64, bool)> = logits
             .par_chunks_mut(vocab)
             .zip(&self.targets.rows)
-            .map(|(row, target)| simd(|| self.row(row, target, vocab)))
+            .map(|(row, target)| simd(|| self.row(row, target)))
             .collect();
         let mut tally = Tally::default();
         let mut loss = 0.0;
@@ -131,7 +175,7 @@ impl Kernel for HeadLoss {
 impl HeadLoss {
     /// Turns a row of logits into its gradient; returns the loss, the weighted loss and whether the target was most likely.
     #[inline(always)]
-    fn row<T: Real>(&self, row: &mut [T], target: &Target, vocab: usize) -> (f64, f64, bool) {
+    fn row<T: Real>(&self, row: &mut [T], target: &Target) -> (f64, f64, bool) {
         let weight = T::of(f64::from(target.weight / self.normalizer));
         let (nats, right) = match target.goal {
             Goal::Token(id) => {
@@ -142,15 +186,12 @@ impl HeadLoss {
                 (log_sum - logit, right)
             }
             Goal::Teacher(n) => {
-                let teacher = &self.targets.teacher[n as usize * vocab..(n as usize + 1) * vocab];
-                let mut cross = T::zero();
-                for (t, l) in teacher.iter().zip(row.iter()) {
-                    cross -= T::of(f64::from(*t)) * *l;
-                }
-                let entropy: f32 = teacher.iter().map(|t| if *t > 1e-9 { t * t.ln() } else { 0.0 }).sum();
+                let (teacher, negative_entropy) = self.targets.teacher.row(n);
+                let teacher: Vec<T> = teacher.iter().map(|t| T::of(f64::from(*t))).collect();
+                let agreed = dot(&teacher, row);
                 let log_sum = softmax(row);
-                row.iter_mut().zip(teacher).for_each(|(p, t)| *p -= T::of(f64::from(*t)));
-                (cross + log_sum + T::of(f64::from(entropy)), false)
+                row.iter_mut().zip(&teacher).for_each(|(p, t)| *p -= *t);
+                (log_sum - agreed + T::of(f64::from(negative_entropy)), false)
             }
         };
         scale(row, weight);
@@ -158,14 +199,11 @@ impl HeadLoss {
     }
 }
 
-/// The distributions `softmax(x Eᵀ)` of chosen rows, `[rows, V]`: what a teacher gives.
-pub fn distributions(x: &[f32], e: &[f32], width: usize, rows: &[u32]) -> Vec<f32> {
+/// The distributions `softmax(x Eᵀ)` of chosen rows: what a teacher gives.
+pub fn distributions(x: &[f32], e: &[f32], width: usize, rows: &[u32]) -> Teacher {
     let vocab = e.len() / width;
     let picked: Vec<f32> = rows.iter().flat_map(|r| &x[*r as usize * width..(*r as usize + 1) * width]).copied().collect();
     let mut logits = vec![0.0; rows.len() * vocab];
     product(&mut logits, Write::Set, Factor::new(&picked, rows.len(), width), Factor::new(e, vocab, width).t());
-    logits.par_chunks_mut(vocab).for_each(|row| {
-        simd(|| softmax(row));
-    });
-    logits
+    Teacher::of_scores(logits, vocab)
 }

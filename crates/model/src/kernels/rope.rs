@@ -76,8 +76,9 @@ impl<T: Real> Rotary<T> {
     /// Tables for `time` positions from 0 and heads of `width` channels.
     pub fn new(time: usize, width: usize, rope: &Rope) -> Self {
         let frequencies = rope.frequencies(width);
-        let angles = || (0..time).flat_map(|t| frequencies.iter().map(move |f| t as f64 * f));
-        Self { half: width / 2, cos: angles().map(|a| T::of(a.cos())).collect(), sin: angles().map(|a| T::of(a.sin())).collect() }
+        let angles = (0..time).flat_map(|t| frequencies.iter().map(move |f| t as f64 * f));
+        let (sin, cos) = angles.map(f64::sin_cos).map(|(sin, cos)| (T::of(sin), T::of(cos))).unzip();
+        Self { half: width / 2, cos, sin }
     }
 
     /// Positions that the tables have.

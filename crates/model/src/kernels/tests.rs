@@ -3,7 +3,11 @@ use std::sync::{Arc, Mutex};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{attention, conv, delta, embed, fast, gate, head, linear, math, mlp, norm, quiet, real::Real, rope::Rope};
+use super::{
+    attention, conv, delta, embed, fast, gate, head, linear, math, mlp, norm, quiet,
+    real::Real,
+    rope::{Rope, Rotary},
+};
 use crate::host::{Kernel, View};
 
 fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
@@ -53,6 +57,7 @@ fn norm_gradients_match_differences() {
 fn conv_gradients_match_differences() {
     for silu in [false, true] {
         check(&conv::ShortConv { silu }, &[&[2, 9, 6], &[4, 6]]);
+        check(&conv::ShortConv { silu }, &[&[2, 5, 70], &[8, 70]]);
     }
 }
 
@@ -101,14 +106,13 @@ fn fast_bank_gradients_match_differences_across_chunks() {
 #[test]
 fn head_gradients_match_differences() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let mut teacher: Vec<f32> = random(&mut rng, 9).into_iter().map(|x| x as f32).collect();
-    math::softmax(&mut teacher);
+    let scores: Vec<f32> = random(&mut rng, 9).into_iter().map(|x| x as f32).collect();
     let targets = head::Targets {
         rows: vec![
             head::Target { row: 1, goal: head::Goal::Token(4), weight: 0.7, counted: true },
             head::Target { row: 3, goal: head::Goal::Teacher(0), weight: 4.0, counted: false },
         ],
-        teacher,
+        teacher: head::Teacher::of_scores(scores, 9),
     };
     let op = head::HeadLoss { targets: Arc::new(targets), normalizer: 2.0, tally: Arc::new(Mutex::new(head::Tally::default())) };
     check(&op, &[&[1, 5, 4], &[9, 4]]);
@@ -162,4 +166,138 @@ fn a_penalty_changes_the_gradient_of_its_rows_and_no_output() {
     let gradient = View { data: &[0.5; 4], shape: &[1, 2, 2] };
     let dy = op.backward(&[y], &[], gradient, &[true]).remove(0).unwrap();
     assert_eq!(dy, [0.5, 0.5, 0.5 + 1.5 * 4.0, 0.5 - 1.5 * 6.0]);
+}
+
+#[test]
+fn a_penalty_is_the_slope_of_what_it_names() {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let (y, weights) = (random(&mut rng, 4 * 6), vec![0.5, 0.0, 2.0, 0.25]);
+    let op = quiet::Quiet { weights: Arc::new(weights.clone()), normalizer: 3.0 };
+    let penalty = |y: &[f64]| {
+        let rows = y.chunks_exact(6).zip(&weights);
+        rows.map(|(row, w)| f64::from(*w) * row.iter().map(|y| y * y).sum::<f64>()).sum::<f64>() / (2.0 * 3.0)
+    };
+    let zero = View { data: &[0.0; 4 * 6], shape: &[1, 4, 6] };
+    let dy = op.backward(&[View { data: &y, shape: &[1, 4, 6] }], &[], zero, &[true]).remove(0).unwrap();
+    for at in 0..y.len() {
+        let moved = |by: f64| {
+            let mut y = y.clone();
+            y[at] += by;
+            penalty(&y)
+        };
+        let slope = (moved(1e-4) - moved(-1e-4)) / 2e-4;
+        // The weights over the normalizer are `f32`.
+        assert!((dy[at] - slope).abs() < 1e-6, "{at}: {} {slope}", dy[at]);
+    }
+}
+
+#[test]
+fn a_teachers_entropy_does_not_depend_on_the_height_of_its_scores() {
+    let scores = [[0.3, -1.2, 2.0, 0.0], [40.0, -40.0, 0.0, 1.0], [0.0, f32::NEG_INFINITY, 1.0, 2.0]];
+    for shift in [0.0, 100.0, -300.0] {
+        let shifted = scores.iter().flatten().map(|s| s + shift).collect();
+        let teacher = head::Teacher::of_scores(shifted, 4);
+        for (n, scores) in scores.iter().enumerate() {
+            let weights: Vec<f64> = scores.iter().map(|s| f64::from(*s).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            let expected: f64 = weights.iter().map(|w| w / sum).filter(|p| *p > 0.0).map(|p| p * p.ln()).sum();
+            let (row, said) = teacher.row(n as u32);
+            assert!((f64::from(said) - expected).abs() < 1e-3, "row {n} at {shift}: {said} {expected}");
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        }
+    }
+}
+
+/// Softmax attention as its definition has it, one query and one key at a time; no positions.
+fn plainly_attended(op: &attention::Attention, qkv: &[f64], time: usize, width: usize) -> Vec<f64> {
+    let row = (op.heads + 2 * op.kv_heads) * width;
+    let part = |t: usize, n: usize| &qkv[t * row + n * width..][..width];
+    let mut out = Vec::new();
+    for t in 0..time {
+        for head in 0..op.heads {
+            let group = op.heads + head * op.kv_heads / op.heads;
+            let seen = |s: &usize| *s < op.prefix || op.window.is_none_or(|window| s + window > t);
+            let keys: Vec<usize> = (0..=t).filter(seen).collect();
+            let score = |s: &usize| part(t, head).iter().zip(part(*s, group)).map(|(q, k)| q * k).sum::<f64>() / (width as f64).sqrt();
+            let weights: Vec<f64> = keys.iter().map(|s| score(s).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            let said = |c: usize| keys.iter().zip(&weights).map(|(s, w)| w / sum * part(*s, group + op.kv_heads)[c]).sum::<f64>();
+            out.extend((0..width).map(said));
+        }
+    }
+    out
+}
+
+#[test]
+fn attention_in_blocks_is_its_definition() {
+    let plain = attention::Attention { heads: 4, kv_heads: 2, rope: None, window: None, prefix: 0 };
+    let (time, width) = (150, 6);
+    for op in [plain, attention::Attention { window: Some(20), ..plain }, attention::Attention { window: Some(20), prefix: 5, ..plain }] {
+        let qkv = random(&mut ChaCha8Rng::seed_from_u64(4), time * 8 * width);
+        let found = op.forward(&[View { data: &qkv, shape: &[1, time, 8 * width] }]).output;
+        let expected = plainly_attended(&op, &qkv, time, width);
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(found.len() == expected.len() && worst < 1e-12, "{op:?}: {worst}");
+    }
+}
+
+/// The bank token by token, each adding its share of the chunk's error at the weights of the chunk's start.
+#[test]
+fn a_fast_bank_in_chunks_equals_its_recurrence() {
+    let (time, width, period) = (50, 5, 8);
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let (qkv, gates, retention) = (random(&mut rng, time * 3 * width), random(&mut rng, time), random(&mut rng, 1));
+    let shapes: [&[usize]; 3] = [&[1, time, 3 * width], &[1, time, 1], &[1]];
+    let inputs: Vec<View<'_, f64>> =
+        [&qkv, &gates, &retention].into_iter().zip(shapes).map(|(data, shape)| View { data, shape }).collect();
+    let found = fast::FastBank { period }.forward(&inputs).output;
+    let kept = retention[0].sigmoid();
+    let (mut weights, mut next) = (vec![0.0; width * width], vec![0.0; width * width]);
+    for t in 0..time {
+        let (mut q, mut k) = (qkv[t * 3 * width..][..width].to_vec(), qkv[(t * 3 + 1) * width..][..width].to_vec());
+        delta::normalize(&mut q);
+        delta::normalize(&mut k);
+        let v = &qkv[(t * 3 + 2) * width..][..width];
+        let read = |x: &[f64], c: usize| (0..width).map(|r| x[r] * weights[r * width + c]).sum::<f64>();
+        for c in 0..width {
+            assert!((found[t * width + c] - read(&q, c)).abs() < 1e-12, "token {t}");
+            let share = gates[t].sigmoid() * (v[c] - read(&k, c)) / period as f64;
+            (0..width).for_each(|r| next[r * width + c] += k[r] * share);
+        }
+        if (t + 1).is_multiple_of(period) {
+            weights.iter_mut().zip(&mut next).for_each(|(w, n)| *w = kept * *w + std::mem::take(n));
+        }
+    }
+}
+
+/// RetNet (2307.08621): head `h` keeps `1 - 2^(-5-h)` a token, and keys are divided by the root of their width.
+#[test]
+fn retention_is_its_definition() {
+    let (time, key, value, heads) = (70, 4, 3, 3);
+    let rope = Rope::new(10_000.0);
+    let qkv = random(&mut ChaCha8Rng::seed_from_u64(8), time * heads * (2 * key + value));
+    let op = delta::DeltaMemory { heads, key, rule: delta::Rule::Retention { rope } };
+    let found = op.forward(&[View { data: &qkv, shape: &[1, time, heads * (2 * key + value)] }]).output;
+    let rotary = Rotary::<f64>::new(time, key, &rope);
+    let row = heads * (2 * key + value);
+    for h in 0..heads {
+        let gamma = 1.0 - 2.0_f64.powi(-5 - h as i32);
+        let turned = |t: usize, from: usize| {
+            let mut x = qkv[t * row + from..][..key].to_vec();
+            rotary.turn(&mut x, t);
+            x
+        };
+        for t in 0..time {
+            let q = turned(t, h * key);
+            let score = |s: usize| {
+                let k = turned(s, (heads + h) * key);
+                gamma.powi((t - s) as i32) * q.iter().zip(&k).map(|(q, k)| q * k).sum::<f64>() / (key as f64).sqrt()
+            };
+            for c in 0..value {
+                let expected: f64 = (0..=t).map(|s| score(s) * qkv[s * row + 2 * heads * key + h * value + c]).sum();
+                let found = found[t * heads * value + h * value + c];
+                assert!((found - expected).abs() < 1e-10, "head {h}, token {t}: {found} {expected}");
+            }
+        }
+    }
 }

@@ -216,8 +216,8 @@ fn divergence(log_p: &Tensor<2>, targets: &Targets, like: &Tensor<3>) -> Tensor<
     let mut entropy = Vec::new();
     for (row, target) in targets.rows.iter().enumerate() {
         if let Goal::Teacher(n) = target.goal {
-            let p = &targets.teacher[n as usize * vocab..(n as usize + 1) * vocab];
-            entropy.push(p.iter().map(|p| if *p > 1e-9 { p * p.ln() } else { 0.0 }).sum());
+            let (p, negative_entropy) = targets.teacher.row(n);
+            entropy.push(negative_entropy);
             said.extend_from_slice(p);
             at.push(row as i64);
         }
