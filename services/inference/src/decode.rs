@@ -126,6 +126,8 @@ struct Shared<E: Engine> {
     digests: Digests,
     metrics: Arc<Metrics>,
     max_batch: usize,
+    /// Tokens of prompts that a thread reads between two steps of its answers.
+    prompt_tokens: usize,
     /// Idle threads wait inside the lock; a thread with work only tries it, for then somebody idle takes the next job.
     queue: Mutex<mpsc::Receiver<Job<E>>>,
     stop: AtomicBool,
@@ -138,11 +140,12 @@ pub(crate) struct Decoding<E: Engine> {
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
-/// Sizes of the queue and of the batch.
+/// Sizes of the queue, of the batch and of what is read at a time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Capacity {
     pub(crate) queue: usize,
     pub(crate) max_batch: usize,
+    pub(crate) prompt_tokens: usize,
     pub(crate) threads: usize,
 }
 
@@ -157,7 +160,8 @@ impl<E: Engine> Decoding<E> {
         let (sender, receiver) = mpsc::channel(capacity.queue);
         let stop = AtomicBool::new(false);
         let queue = Mutex::new(receiver);
-        let shared = Arc::new(Shared { engine, sessions, digests, metrics, max_batch: capacity.max_batch, queue, stop });
+        let Capacity { max_batch, prompt_tokens, .. } = capacity;
+        let shared = Arc::new(Shared { engine, sessions, digests, metrics, max_batch, prompt_tokens, queue, stop });
         let threads = (0..capacity.threads)
             .map(|index| {
                 let shared = Arc::clone(&shared);

@@ -171,7 +171,12 @@ fn app<E: Engine>(
     let sessions = SessionStore::new(settings.session_store_bytes, settings.session_store_count);
     let sessions = Arc::new(Mutex::new(sessions));
     let digests = Digests::default();
-    let capacity = Capacity { queue: settings.queue_capacity, max_batch: settings.max_batch, threads: settings.decode_threads };
+    let capacity = Capacity {
+        queue: settings.queue_capacity,
+        max_batch: settings.max_batch,
+        prompt_tokens: settings.prompt_tokens_a_step,
+        threads: settings.decode_threads,
+    };
     let shared = (Arc::clone(&engine), Arc::clone(&sessions), digests.clone(), Arc::clone(&metrics));
     let decoding = Decoding::start(shared.0, shared.1, shared.2, shared.3, capacity).map_err(ServeError::Threads)?;
     let started = Timestamp::now();

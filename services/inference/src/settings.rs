@@ -29,6 +29,9 @@ pub struct InferenceSettings {
     pub queue_capacity: usize,
     /// Requests that are decoded together by one thread. Default 32.
     pub max_batch: usize,
+    /// Tokens of new prompts that a thread reads between two steps of the answers under way: more reads prompts sooner, fewer lets answers flow evenly on a large
+    /// base. Default 512.
+    pub prompt_tokens_a_step: usize,
     /// Threads that decode. Default 1.
     pub decode_threads: usize,
     /// Longest answer of a request that sets no limit, in tokens. Default 96.
@@ -67,6 +70,7 @@ impl Default for InferenceSettings {
             max_body_bytes: 1 << 20,
             queue_capacity: 256,
             max_batch: 32,
+            prompt_tokens_a_step: 512,
             decode_threads: 1,
             default_max_tokens: 96,
             default_temperature: 0.0,
@@ -101,6 +105,7 @@ impl InferenceSettings {
             ("max_body_bytes", self.max_body_bytes),
             ("queue_capacity", self.queue_capacity),
             ("max_batch", self.max_batch),
+            ("prompt_tokens_a_step", self.prompt_tokens_a_step),
             ("decode_threads", self.decode_threads),
             ("default_max_tokens", self.default_max_tokens as usize),
             ("session_store_count", self.session_store_count),

@@ -171,7 +171,7 @@ impl<'e, E: Engine> Slot<'e, E> {
     }
 }
 
-/// Ends a request that was cancelled before anything was read for it.
+/// Ends a request that was cancelled before anything was answered.
 pub(super) fn never_started<E: Engine>(job: Job<E>) {
     let answer = Answer {
         text: String::new(),

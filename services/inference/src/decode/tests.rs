@@ -16,7 +16,10 @@ struct Rig {
 }
 
 fn rig(capacity: Capacity) -> Rig {
-    let engine = Fake::default();
+    rig_of(Fake::default(), capacity)
+}
+
+fn rig_of(engine: Fake, capacity: Capacity) -> Rig {
     let metrics = Arc::new(Metrics::default());
     let sessions = Arc::new(Mutex::new(SessionStore::new(1 << 20, 100)));
     let decoding =
@@ -24,7 +27,7 @@ fn rig(capacity: Capacity) -> Rig {
     Rig { engine, decoding, metrics }
 }
 
-const ONE: Capacity = Capacity { queue: 8, max_batch: 4, threads: 1 };
+const ONE: Capacity = Capacity { queue: 8, max_batch: 4, prompt_tokens: 512, threads: 1 };
 
 fn generation(digit: u8) -> Generations<Fake> {
     let name = format!("{:012}-0123abcd", digit - b'0').parse().unwrap();
@@ -131,23 +134,55 @@ fn a_closed_queue_admits_nothing_and_its_threads_end() {
     }
 }
 
+/// Prompts of more than 200 tokens.
+fn roomy() -> Rig {
+    rig_of(Fake { context: Some(10_000), ..Fake::default() }, ONE)
+}
+
 #[test]
-fn a_long_prompt_is_read_in_pieces_beside_the_answers_under_way() {
-    let rig = rig(ONE);
+fn a_long_prompt_is_read_in_pieces_one_between_two_steps() {
+    let rig = roomy();
     rig.engine.gate.close();
     let beside = rig.send(&generation(b'0'), "say 9", Cancel::default());
     rig.held_after(0);
     let long = rig.send(&generation(b'0'), &format!("{} 1", "long".repeat(500)), Cancel::default());
+    for steps in 1..=5 {
+        rig.engine.gate.allow(1);
+        rig.held_after(steps);
+        let read = [5, 512, 512, 512, 466];
+        assert_eq!(*rig.engine.prefills.lock().unwrap(), read[..=steps.min(4)]);
+    }
     rig.engine.gate.open();
     assert_eq!(answer(beside).unwrap().text, "0".repeat(9));
-    assert!(answer(long).is_some());
-    assert_eq!(*rig.engine.prefills.lock().unwrap(), [5, 512, 512, 512, 466]);
-    assert!(rig.engine.steps.lock().unwrap()[..9].iter().all(|batch| *batch <= 2));
+    let long = answer(long).unwrap();
+    assert_eq!((long.text.as_str(), long.finish), ("read 2002", FinishReason::Stop));
+    // The fake's token costs its place: all but the first were counted, across the borders of pieces.
+    assert_eq!(long.prompt_surprise.mean_nats, (1..2002).sum::<u32>() as f32 / 2001.0);
+    assert_eq!(rig.engine.steps.lock().unwrap()[..5], [1, 1, 1, 1, 2]);
+}
+
+#[test]
+fn a_short_prompt_overtakes_long_ones() {
+    let rig = roomy();
+    rig.engine.gate.close();
+    let beside = rig.send(&generation(b'0'), "say 3", Cancel::default());
+    rig.held_after(0);
+    let long = format!("{} 1", "long".repeat(500));
+    let long: Vec<_> = (0..2).map(|_| rig.send(&generation(b'0'), &long, Cancel::default())).collect();
+    let short = rig.send(&generation(b'0'), "say 1", Cancel::default());
+    rig.engine.gate.allow(1);
+    rig.held_after(1);
+    // From the last to the first: the short one whole, and what is left of the budget for the oldest.
+    assert_eq!(*rig.engine.prefills.lock().unwrap(), [5, 5, 507]);
+    rig.engine.gate.open();
+    assert_eq!(answer(short).unwrap().text, "0");
+    assert!(long.into_iter().all(|long| answer(long).unwrap().text == "read 2002"));
+    assert!(answer(beside).is_some());
 }
 
 #[test]
 fn a_prompt_that_nobody_waits_for_any_more_is_not_read_to_its_end() {
-    let rig = rig(ONE);
+    let rig = roomy();
     rig.engine.gate.close();
     let beside = rig.send(&generation(b'0'), "say 9", Cancel::default());
     rig.held_after(0);

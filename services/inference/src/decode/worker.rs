@@ -1,7 +1,6 @@
 //! The loop of one decoding thread.
 
 use std::{
-    mem,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, TryLockError, atomic::Ordering},
@@ -17,9 +16,8 @@ use super::{
 };
 use crate::engine::{Engine, Step};
 
-/// Prompts that are read between two steps, and tokens of them: neither a burst of new requests nor a long prompt may hold back the answers under way.
+/// Requests that are taken between two steps: a burst of them must not hold back the answers under way.
 const MAX_JOINS_PER_STEP: usize = 4;
-const MAX_TOKENS_PER_STEP: usize = 512;
 
 /// Whether more jobs can come.
 enum Arrivals<E: Engine> {
@@ -30,6 +28,7 @@ enum Arrivals<E: Engine> {
 
 /// What one thread has under way.
 struct Desk<'e, E: Engine> {
+    /// Prompts, in the order of arrival.
     prompts: Vec<Reading<E>>,
     answers: Vec<Slot<'e, E>>,
 }
@@ -50,13 +49,16 @@ pub(super) fn run<E: Engine>(shared: &Shared<E>) {
     let mut desk = Desk::new(shared.max_batch);
     loop {
         // A panic in the model ends the answers under way, not the service. Their readers see the channel close.
+        let before = desk.len();
         let turn = catch_unwind(AssertUnwindSafe(|| turn(shared, &mut scratch, &mut desk)));
         match turn {
             Ok(true) => {}
             Ok(false) => return,
             Err(_) => {
-                tracing::error!(answers = desk.len(), "decoding panicked; its answers are lost");
-                shared.metrics.decode_failures.add(desk.len().max(1) as u64);
+                // Whoever was being read or stepped has left the desk already.
+                let lost = desk.len().max(before).max(1);
+                tracing::error!(answers = lost, "decoding panicked; its answers are lost");
+                shared.metrics.decode_failures.add(lost as u64);
                 desk = Desk::new(shared.max_batch);
                 scratch = shared.engine.scratch();
             }
@@ -121,7 +123,7 @@ fn step<'e, E: Engine>(
 
 /// Takes waiting requests; `false` when no more can come.
 fn join<E: Engine>(shared: &Shared<E>, desk: &mut Desk<'_, E>) -> bool {
-    while desk.prompts.len() < MAX_JOINS_PER_STEP {
+    for _ in 0..MAX_JOINS_PER_STEP {
         if desk.len() >= shared.max_batch {
             return true;
         }
@@ -139,22 +141,54 @@ fn join<E: Engine>(shared: &Shared<E>, desk: &mut Desk<'_, E>) -> bool {
     true
 }
 
-/// Reads prompts as far as one step allows. Each gets its share, and what short ones leave of theirs goes to the longer ones.
+/// Reads prompts as far as one step allows.
 fn read<'e, E: Engine>(shared: &'e Shared<E>, scratch: &mut E::Scratch, desk: &mut Desk<'e, E>) {
-    let mut prompts = mem::take(&mut desk.prompts);
-    prompts.sort_by_key(Reading::unread);
-    let (mut left, mut waiting) = (MAX_TOKENS_PER_STEP, prompts.len());
-    for prompt in prompts {
+    let unread: Vec<usize> = desk.prompts.iter().map(Reading::unread).collect();
+    let pieces = pieces(&unread, shared.prompt_tokens);
+    // From the last one on, so that what is taken out moves none of those to come.
+    for (at, piece) in pieces.into_iter().enumerate().rev().filter(|(_, piece)| *piece > 0) {
+        let prompt = desk.prompts.remove(at);
         let generation = prompt.generation().clone();
-        let piece = prompt.unread().min(left / waiting);
         match prompt.go_on(shared, scratch, piece) {
-            Ok(ControlFlow::Continue(prompt)) => desk.prompts.push(prompt),
+            Ok(ControlFlow::Continue(prompt)) => desk.prompts.insert(at, prompt),
             Ok(ControlFlow::Break((slot, Next::Step))) => desk.answers.push(slot),
             Ok(ControlFlow::Break((slot, Next::Finish(reason)))) => slot.finish(shared, reason),
             Err(error) => tracing::error!(%generation, %error, "answer dropped"),
         }
-        left -= piece;
-        waiting -= 1;
+    }
+}
+
+/// Tokens of each prompt that one step reads, `unread` being in the order of arrival: a quarter for the one that waits longest, so that it comes to its end, the
+/// rest for the shortest, which are soon out of the way.
+fn pieces(unread: &[usize], budget: usize) -> Vec<usize> {
+    let mut pieces = vec![0; unread.len()];
+    let mut left = budget;
+    let mut give = |at: usize, most: usize| {
+        let more = (unread[at] - pieces[at]).min(most).min(left);
+        pieces[at] += more;
+        left -= more;
+    };
+    if !unread.is_empty() {
+        give(0, budget.div_ceil(4));
+    }
+    let mut shortest: Vec<usize> = (0..unread.len()).collect();
+    shortest.sort_by_key(|at| unread[*at]);
+    shortest.into_iter().for_each(|at| give(at, budget));
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pieces;
+
+    #[test]
+    fn a_short_prompt_is_read_at_once_and_the_oldest_goes_on() {
+        assert_eq!(pieces(&[8000, 8000, 8000, 5], 512), [507, 0, 0, 5]);
+        assert_eq!(pieces(&[8000, 700, 100], 512), [128, 284, 100]);
+        assert_eq!(pieces(&[8000, 600, 600], 512), [128, 384, 0]);
+        assert_eq!(pieces(&[3, 4], 512), [3, 4]);
+        assert_eq!(pieces(&[9, 9], 1), [1, 0]);
+        assert!(pieces(&[], 512).is_empty());
     }
 }
 

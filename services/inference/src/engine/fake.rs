@@ -75,6 +75,8 @@ pub(crate) struct Fake {
     pub(crate) steps: Arc<Mutex<Vec<usize>>>,
     /// Whether conversations are written as a whole.
     pub(crate) by_template: bool,
+    /// Tokens of a context, where it is not 200.
+    pub(crate) context: Option<usize>,
 }
 
 /// Weights are one digit: `0` for generation 0. The digit `x` panics when it decodes, `n` gives scores that are not numbers.
@@ -118,7 +120,7 @@ impl Engine for Fake {
     type Scratch = Vec<f32>;
 
     fn max_context(&self) -> usize {
-        200
+        self.context.unwrap_or(200)
     }
 
     fn end(&self) -> u32 {

@@ -118,3 +118,38 @@ impl Engine for HopeEngine {
         scratch.step(weights, &mut inputs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nocturne_model::{
+        Model, ModelConfig, Tokenizer,
+        config::BankConfig,
+        device::Device,
+        kernels::mlp::Activation,
+        params, presets,
+        tensors::{self, SLOW},
+    };
+    use nocturne_wire::manifest::Period;
+
+    use super::*;
+
+    #[test]
+    fn a_base_whose_banks_learn_in_a_session_is_refused_by_the_banks_name() {
+        let tokenizer = Tokenizer::train(["a b c"; 2].into_iter(), 300).unwrap();
+        let mixer = presets::mixer("attention", 16, 2).unwrap();
+        let mut config: ModelConfig = presets::model("test", &mixer, 300, 16, 2, 12);
+        let learns = BankConfig::perceptron("quick", Period::Tokens(8), 12, Activation::Silu);
+        config.blocks[1].cms.banks.insert(0, learns);
+        let all = params::collect(&config, &Model::new(&config, 1, &Device::flex()));
+        let frozen = all.into_iter().filter(|(name, _)| !name.contains(SLOW)).collect();
+        let files: BTreeMap<String, Bytes> = [
+            ("config.json", serde_json::to_vec(&config).unwrap()),
+            ("tokenizer.json", tokenizer.to_json().unwrap()),
+            ("model.safetensors", tensors::write("test", &frozen).unwrap()),
+        ]
+        .map(|(name, bytes)| (name.to_owned(), bytes.into()))
+        .into();
+        let refused = HopeEngine::load(&files).map(|_| ()).expect_err("nothing serves it").0.to_string();
+        assert!(refused.contains("`quick` of block 1 learns while a session goes on"), "{refused}");
+    }
+}
