@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn::{
-    module::{Module, ParamGroup},
+    module::{Module, ModuleMapper, Param, ParamGroup},
     optim::GradientsParams,
     tensor::{Device, Tensor},
 };
@@ -13,11 +13,12 @@ use nocturne_model::{
     cms::{Bank, Beside},
     config::{BankConfig, Wiring},
     kernels::{
-        head::{Goal, Target, Targets},
+        head::{Goal, Target, Targets, Teacher},
         mlp::Activation,
     },
-    model::SlowBank,
+    model::{SlowBank, Stream},
     online::{Online, OnlineSettings, Session},
+    ops::Way,
     params, presets,
     tensors::Tensors,
 };
@@ -36,6 +37,8 @@ fn config(mixer: &str, wiring: Wiring) -> ModelConfig {
         bank("slow", Period::Night),
         bank("frozen", Period::Never),
     ];
+    // A nest ends with what nights change.
+    let banks = if wiring == Wiring::Nested { &banks[..3] } else { &banks };
     for block in &mut config.blocks {
         block.cms.wiring = wiring;
         block.cms.banks = banks.to_vec();
@@ -120,7 +123,7 @@ fn the_first_move_is_the_rate_times_the_sum_over_exactly_one_period() {
         let target =
             |(row, token): (usize, &u32)| Target { row: row as u32, goal: Goal::Token(*token), weight: 1.0, counted: false };
         let rows = ids[1..].iter().enumerate().map(target).collect();
-        let (loss, _) = model.loss(hidden, Arc::new(Targets { rows, teacher: Vec::new() }), 1.0);
+        let (loss, _) = model.loss(hidden, Arc::new(Targets { rows, teacher: Teacher::default() }), 1.0);
         let gradients = GradientsParams::from_grads(loss.backward(), &model);
         for ((bank, after), before) in session.banks().iter().zip(&before) {
             let block: usize = bank.split('.').nth(1).unwrap().parse().unwrap();
@@ -135,6 +138,91 @@ fn the_first_move_is_the_rate_times_the_sum_over_exactly_one_period() {
                 let expected: Vec<f32> = before[&name].data.iter().zip(&gradient).map(|(w, g)| w - factor * g).collect();
                 assert!(worst(&expected, &after[&name].data) < 1e-5, "{mixer}, {name}");
                 assert!(gradient.iter().any(|g| g.abs() > 1e-5), "{mixer}, {name} has a gradient");
+            }
+        }
+    }
+}
+
+/// Levels written anew: each moves by the sum over its own period, and a nested one begins again where a slower one has moved.
+struct Expected {
+    bank: String,
+    place: String,
+    chunks: usize,
+    weights: Tensors,
+    sum: Tensors,
+}
+
+fn expected(config: &ModelConfig, all: &Tensors) -> Vec<Expected> {
+    let nested = config.blocks[0].cms.wiring == Wiring::Nested;
+    let level = |block: usize, name: &str, chunks: usize| {
+        let place = format!("blocks.{block}.cms.{}.", if nested { "slow" } else { name });
+        let weights: Tensors = all.iter().filter(|(n, _)| n.starts_with(&place)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let mut sum = weights.clone();
+        sum.values_mut().for_each(|v| v.data.fill(0.0));
+        Expected { bank: format!("blocks.{block}.cms.{name}"), place, chunks, weights, sum }
+    };
+    (0..config.blocks.len()).flat_map(|block| [level(block, "quick", 1), level(block, "day", 2)]).collect()
+}
+
+/// Gradients of a chunk's loss at these weights, after what the stream has read.
+fn chunk_gradients(config: &ModelConfig, all: &Tensors, ids: &[u32], stream: &mut Stream) -> Tensors {
+    let model = params::load(config, "test", all, &Device::flex().autodiff()).unwrap();
+    let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::learning(config));
+    let (read, next) = (&ids[..ids.len() - 1], &ids[1..]);
+    let hidden = model.follow(&Arc::new(read.to_vec()), stream);
+    *stream = stream.clone().detached();
+    let target = |(row, token): (usize, &u32)| Target { row: row as u32, goal: Goal::Token(*token), weight: 1.0, counted: false };
+    let rows = next.iter().enumerate().map(target).collect();
+    let (loss, _) = model.clone().by(Way::Composed).loss(hidden, Arc::new(Targets { rows, teacher: Teacher::default() }), 1.0);
+    let gradients = GradientsParams::from_grads(loss.backward(), &model);
+    params::collect(config, &model.map(&mut Gradients(gradients)))
+}
+
+struct Gradients(GradientsParams);
+
+impl ModuleMapper for Gradients {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let gradient = self.0.remove::<D>(param.id);
+        param.map(|value| gradient.unwrap_or_else(|| value.detach().zeros_like()))
+    }
+}
+
+#[test]
+fn every_later_move_counts_its_own_period_too_and_no_token_twice() {
+    const RATE: f32 = 0.05;
+    for config in every() {
+        let online = online(&config, RATE);
+        let (mut session, mut stream) = (online.begin(), Stream::default());
+        let (mut all, ids) = (tensors(&config), ids(5 * FAST as usize + 1));
+        let mut levels = expected(&config, &all);
+        for chunk in 0..5 {
+            let [from, to] = [chunk, chunk + 1].map(|n| n * FAST as usize);
+            online.read(&mut session, &ids[if chunk == 0 { 0 } else { from + 1 }..=to]);
+            let gradients = chunk_gradients(&config, &all, &ids[from..=to], &mut stream);
+            for n in 0..levels.len() {
+                let level = &mut levels[n];
+                level.sum.iter_mut().for_each(|(name, sum)| sum.data.iter_mut().zip(&gradients[name].data).for_each(|(s, g)| *s += g));
+                if !(chunk + 1_usize).is_multiple_of(level.chunks) {
+                    continue;
+                }
+                for (name, sum) in &mut level.sum {
+                    let weights = &mut level.weights.get_mut(name).unwrap().data;
+                    assert!(sum.data.iter().any(|g| g.abs() > 1e-4), "{name} has a gradient");
+                    weights.iter_mut().zip(&sum.data).for_each(|(w, g)| *w -= RATE * g);
+                    sum.data.fill(0.0);
+                }
+                if n % 2 == 1 && levels[n - 1].place == levels[n].place {
+                    levels[n - 1].weights = levels[n].weights.clone();
+                }
+            }
+            // The fastest level of a place is what is read.
+            levels.iter().rev().for_each(|level| all.extend(level.weights.clone()));
+            for (level, (bank, weights)) in levels.iter().zip(session.banks()) {
+                assert_eq!(level.bank, bank);
+                for (name, expected) in &level.weights {
+                    let off = worst(&expected.data, &weights[name].data);
+                    assert!(off < 1e-6, "{}, {bank} after chunk {chunk}: off by {off}", self::name(&config));
+                }
             }
         }
     }
@@ -155,7 +243,7 @@ fn a_rate_of_zero_leaves_logits_as_they_are_bit_by_bit() {
             let logits = still.read(&mut a, &[*token]);
             differs |= logits != learning.read(&mut b, &[*token]);
             // The reference reads chunk by chunk, too: sums of other extents round otherwise.
-            let mut stream = nocturne_model::model::Stream::default();
+            let mut stream = Stream::default();
             let start = n / FAST as usize * FAST as usize;
             for from in (0..start).step_by(FAST as usize) {
                 model.follow(&Arc::new(ids[from..from + FAST as usize].to_vec()), &mut stream);
