@@ -83,10 +83,17 @@ fn projections() -> ParamGroup {
     ParamGroup::from_any_regexes(paths.to_vec()).unwrap_or_else(|_| unreachable!("both patterns are sound"))
 }
 
+/// What weight decay is for: not gains, biases, rates and what gates begin with, which would be pulled to a value that means something.
+fn decayed() -> ParamGroup {
+    let paths = [r"(^|\.)(embed|head|positions|qkv|out|up|down|gate|gates|conv)$"];
+    ParamGroup::from_any_regexes(paths.to_vec()).unwrap_or_else(|_| unreachable!("the pattern is sound"))
+}
+
 /// `AdamW` on everything, for comparisons; a step takes the learning rate itself.
 pub fn for_comparison() -> OptimizerPlan {
     let adam = AdamSettings { rate: 1.0, weight_decay: 0.01, ..AdamSettings::default() };
-    OptimizerPlan { matrices: OptimizerSettings::Adam(adam), group: ParamGroup::all(), others: adam, clip: Some(1.0) }
+    let others = AdamSettings { weight_decay: 0.0, ..adam };
+    OptimizerPlan { matrices: OptimizerSettings::Adam(adam), group: decayed(), others, clip: Some(1.0) }
 }
 
 /// The optimizer on the slow banks; nothing else has gradients by night.
@@ -104,14 +111,15 @@ impl OptimizerPlan {
     /// other ids, so that it needs an optimizer made anew.
     pub fn build(&self, model: &impl Module, inputs: &InputMoments) -> ModuleOptimizer {
         let optimizer = ModuleOptimizer::from(self.others.optimizer());
-        let optimizer = match self.clip {
-            Some(norm) => optimizer.with_grad_clipping(GradientClippingConfig::Norm(norm).init()),
+        let clipping = || self.clip.map(|norm| GradientClippingConfig::Norm(norm).init());
+        let optimizer = match clipping() {
+            Some(clipping) => optimizer.with_grad_clipping(clipping),
             None => optimizer,
         };
         match self.matrices {
             // The optimizer of the others already is one.
             OptimizerSettings::Adam(settings) if settings == self.others => optimizer,
-            OptimizerSettings::Adam(settings) => optimizer.with_group(self.group.clone(), settings.optimizer(), None),
+            OptimizerSettings::Adam(settings) => optimizer.with_group(self.group.clone(), settings.optimizer(), clipping()),
             OptimizerSettings::Muon(settings) => self.with(optimizer, settings),
             OptimizerSettings::Momentum(settings) => self.with(optimizer, settings),
             OptimizerSettings::DeltaMomentum(settings) => self.with(optimizer, settings),

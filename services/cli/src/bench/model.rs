@@ -47,6 +47,7 @@ Examples:
   nocturne bench model --task mqar,parity --mixer hope,titans --seeds 5 --minutes 4
   nocturne bench model --task mqar-zoology-256 --steps 20000 --minutes 600 --out zoology
   nocturne bench model --speed
+  nocturne bench model --speed --width 256 --blocks 4 --out speed-256
   nocturne bench model --task parity --mixers mine.toml --mixer mine,hope
 
 A sweep that was broken off goes on where it was: what DIR holds with the same settings is not measured again.";
@@ -79,6 +80,8 @@ pub(crate) struct ModelArgs {
     /// Steps that a run trains, if they are done earlier than the minutes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
+    #[command(flatten)]
+    size: architectures::Size,
     /// Where cells, the report and plots are written
     #[arg(long, value_name = "DIR", default_value = "bench-model")]
     out: PathBuf,
@@ -141,7 +144,7 @@ pub(super) async fn run(global: &Global, args: ModelArgs) -> anyhow::Result<Outc
     let format = global.format;
     tokio::task::spawn_blocking(move || {
         let own = args.mixers.as_deref().map(architectures::read_own).transpose()?.unwrap_or_default();
-        let architectures = architectures::all(own);
+        let architectures = architectures::all(args.size, own);
         let begun = Instant::now();
         let surroundings = Surroundings { clock: &|| begun.elapsed().as_secs_f64(), tell: &output::tell };
         let report = measure(&args, architectures.as_ref(), &surroundings)?;

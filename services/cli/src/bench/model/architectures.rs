@@ -1,8 +1,9 @@
-//! The architectures of this build: two blocks of one mixer each, everything else equal.
+//! The architectures of this build: blocks of one mixer each, everything else equal.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use clap::Args;
 use nocturne_model::{
     Banks, Base, Decoder, ModelConfig, SessionState, StepInput, Tokenizer, Weights,
     config::{HeadConfig, MixerConfig},
@@ -20,18 +21,32 @@ use crate::{
     failure::{Advise, refused},
 };
 
-/// Channels, heads, blocks and hidden channels of every model that is compared.
-const WIDTH: usize = 64;
-const HEADS: usize = 2;
-const BLOCKS: usize = 2;
-const HIDDEN: usize = 128;
+/// Extents of every model that is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(super) struct Size {
+    /// Channels of every model; heads have 32 each, perceptrons twice as many hidden ones
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = width)]
+    pub(super) width: usize,
+    /// Blocks of every model
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
+    pub(super) blocks: usize,
+}
+
+/// Channels of a head.
+const HEAD: usize = 32;
+
+fn width(text: &str) -> Result<usize, String> {
+    let width: usize = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    let sound = width > 0 && width.is_multiple_of(HEAD) && width <= 4096;
+    if sound { Ok(width) } else { Err(format!("a width is a multiple of {HEAD}, up to 4096")) }
+}
 
 /// The vocabulary where speed is measured.
 const SPEED_VOCABULARY: usize = 512;
 
 /// All that can be measured.
-pub(super) fn all(own: Own) -> Box<dyn Architectures> {
-    Box::new(Mixers { own })
+pub(super) fn all(size: Size, own: Own) -> Box<dyn Architectures> {
+    Box::new(Mixers { size, own })
 }
 
 /// Mixers that somebody sets up, by name.
@@ -47,16 +62,18 @@ pub(super) fn read_own(file: &Path) -> anyhow::Result<Own> {
 
 /// The mixers of [`presets`] and one's own.
 struct Mixers {
+    size: Size,
     own: Own,
 }
 
 impl Mixers {
     fn config(&self, architecture: &str, vocab: usize) -> anyhow::Result<ModelConfig> {
+        let Size { width, blocks } = self.size;
         let mixer =
-            self.own.get(architecture).cloned().or_else(|| presets::mixer(architecture, WIDTH, HEADS)).ok_or_else(|| {
+            self.own.get(architecture).cloned().or_else(|| presets::mixer(architecture, width, width / HEAD)).ok_or_else(|| {
                 refused(format!("there is no architecture {architecture}"), format!("choose from {}", self.names().join(", ")))
             })?;
-        let config = presets::model(architecture, &mixer, vocab, WIDTH, BLOCKS, HIDDEN);
+        let config = presets::model(architecture, &mixer, vocab, width, blocks, 2 * width);
         config.check()?;
         Ok(config)
     }
@@ -77,7 +94,7 @@ impl Architectures for Mixers {
 
     fn settings(&self, architecture: &str, task: &Task) -> serde_json::Value {
         let config = self.config_for(architecture, task).ok();
-        json!({"config": config, "optimizer": "AdamW, beta 0.9 and 0.98, weight decay 0.01, gradients cut to a norm of 1"})
+        json!({"config": config, "optimizer": "AdamW, beta 0.9 and 0.98, weight decay 0.01 on matrices, gradients cut to a norm of 1"})
     }
 
     fn learner(&self, architecture: &str, task: &Task, seed: u64) -> anyhow::Result<Box<dyn Learner>> {
@@ -184,4 +201,37 @@ fn decoding_speed(config: &ModelConfig, tensors: Tensors, context: usize) -> any
         },
     );
     Ok((reading, generating))
+}
+
+#[cfg(test)]
+mod tests {
+    use nocturne_synthetic::catalog;
+
+    use super::*;
+
+    /// Not a pretended learner: a real architecture learns a real task, in the seconds that a test may take.
+    #[test]
+    fn an_architecture_learns_what_a_task_asks() {
+        let task = Task::new("memorization", catalog::find("memorization").expect("a task")).expect("sound");
+        let architectures = all(Size { width: 32, blocks: 1 }, Own::new());
+        let mut learner = architectures.learner("gated-delta", &task, 1).expect("a learner");
+        let examples = task.train(1, 8);
+        let before = learner.score(&examples).expect("scored");
+        for _ in 0..30 {
+            learner.step(&examples, 5e-3).expect("a step");
+        }
+        let after = learner.score(&examples).expect("scored");
+        assert!(after.loss < 0.5 * before.loss, "{} after {}", after.loss, before.loss);
+        assert!(learner.parameters() > 10_000);
+    }
+
+    #[test]
+    fn sizes_are_what_is_built() {
+        let mixers = Mixers { size: Size { width: 96, blocks: 3 }, own: Own::new() };
+        for name in mixers.names() {
+            let config = mixers.config(&name, 64).expect("a sound configuration");
+            assert_eq!((config.width, config.blocks.len()), (96, 3), "{name}");
+        }
+        assert!(width("33").is_err() && width("0").is_err() && width("128") == Ok(128));
+    }
 }
