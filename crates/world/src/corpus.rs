@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CorpusConfig {
-    /// Weight of sessions: 1 to 5 facts about 1 to 3 entities are told, corrected and asked for.
+    /// Weight of sessions: facts about 1 to 3 entities are told, corrected and asked for.
     pub sessions: f64,
     /// Weight of core facts asked without context.
     pub core: f64,
@@ -46,7 +46,7 @@ pub struct CorpusConfig {
     pub restated: f64,
     /// Weights of the number of questions that end a session, from one on.
     pub questions: Vec<f64>,
-    /// Weights of the number of facts that a session tells, from one on.
+    /// Weights of the number of facts that a session tells, from one to five; a single entity has four.
     pub facts: Vec<f64>,
     /// Chance that something told is corrected, after each thing told.
     pub corrections: f64,
@@ -93,7 +93,7 @@ impl CorpusConfig {
             return Err(BadCorpus { field, why: format!("{share} is no share; it must lie between 0 and 1") });
         }
         let weights = self.weights();
-        let drawn = [("the tasks' weights", &weights[..]), ("questions", &self.questions), ("facts", &self.facts)];
+        let drawn = [(TASKS, &weights[..]), ("questions", &self.questions), ("facts", &self.facts)];
         for (field, weights) in drawn {
             let sound = weights.iter().all(|w| w.is_finite() && *w >= 0.0) && weights.iter().sum::<f64>() > 0.0;
             if !sound {
@@ -127,8 +127,10 @@ impl CorpusConfig {
     }
 }
 
-/// Facts of a session at most: three entities of four attributes each.
-const MAX_FACTS: usize = 12;
+/// Facts of a session at most.
+const MAX_FACTS: usize = 5;
+/// The fields of the tasks' weights, as an error names them.
+const TASKS: &str = "{sessions,core,unknown,ask,paraphrase,transfer,small_talk}";
 
 /// A mixture that no conversation can be drawn from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,7 @@ use nocturne_model::{DeviceName, ModelConfig, presets};
 use nocturne_pretrain::{Begin, Recipe, train};
 
 const RECIPE: &str = include_str!("../recipes/base.toml");
+const SECOND: &str = include_str!("../recipes/base-2.toml");
 
 /// The shipped recipe with a model and a run of seconds.
 fn tiny() -> Recipe {
@@ -18,6 +19,16 @@ fn tiny() -> Recipe {
         block.mixer = presets::mixer(mixer, 32, 2).expect("a known mixer");
     }
     recipe
+}
+
+#[test]
+fn the_second_stage_of_what_ships_fits_the_first() {
+    let [first, second] = [RECIPE, SECOND].map(|text| toml::from_str::<Recipe>(text).expect("the shipped recipe is valid"));
+    assert_eq!(first.model, second.model);
+    assert_ne!(first.seed, second.seed, "other conversations");
+    let shipped: ModelConfig = serde_json::from_slice(&nocturne_model::Base::shipped_files()["config.json"]).expect("a configuration");
+    assert_eq!(shipped, first.model);
+    [first, second].iter().for_each(|recipe| recipe.corpus.check().expect("conversations can be drawn"));
 }
 
 fn copy(from: &Path, to: &Path) {

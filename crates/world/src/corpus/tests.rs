@@ -144,8 +144,8 @@ fn a_mixture_that_nothing_can_be_drawn_from_is_refused_by_its_field() {
     };
     assert_eq!(CorpusConfig::default().check(), Ok(()));
     assert_eq!(refused(|c| c.facts = Vec::new()), "facts");
-    assert_eq!(refused(|c| c.facts = vec![1.0; 13]), "facts");
+    assert_eq!(refused(|c| c.facts = vec![1.0; 6]), "facts");
     assert_eq!(refused(|c| c.questions = vec![0.0, -1.0]), "questions");
     assert_eq!(refused(|c| c.corrections = f64::NAN), "corrections");
-    assert_eq!(refused(|c| (c.sessions, c.core) = (f64::INFINITY, 0.0)), "the tasks' weights");
+    assert_eq!(refused(|c| (c.sessions, c.core) = (f64::INFINITY, 0.0)), TASKS);
 }

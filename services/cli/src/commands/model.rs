@@ -41,7 +41,7 @@ pub(crate) enum ModelCommand {
 Examples:
   nocturne model train --recipe jobs/pretrain/recipes/base.toml --out base
   nocturne model train --recipe jobs/pretrain/recipes/base.toml --out base --resume    after an interruption
-  nocturne model train --recipe my.toml --from base --out base-2    the next stage of a recipe in stages
+  nocturne model train --recipe jobs/pretrain/recipes/base-2.toml --from base --out base-2    its second stage
   nocturne up --base base-2                                                            serve it")]
 pub(crate) struct TrainArgs {
     /// Recipe, TOML
