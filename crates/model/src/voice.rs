@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::{Base, Decoder, Piece, SessionState, StepInput, Weights};
+use crate::{Base, Decoder, ModelError, Piece, SessionState, StepInput, Weights};
 
 /// Sequences that are decoded together.
 const TOGETHER: usize = 48;
@@ -71,11 +71,19 @@ impl Voice {
 
     /// Tokens of a conversation, without the opening of an answer; none where an imported base's chat template refuses it.
     pub fn tokens(&self, lines: &[Line]) -> Vec<u32> {
+        self.try_tokens(lines).unwrap_or_default()
+    }
+
+    /// The same for those who must know about a refusal.
+    ///
+    /// # Errors
+    /// When an imported base's chat template refuses the conversation.
+    pub fn try_tokens(&self, lines: &[Line]) -> Result<Vec<u32>, ModelError> {
         let messages: Vec<(Role, &str)> = lines.iter().map(|line| (line.role, line.text.as_str())).collect();
         if messages.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        self.base.chat().conversation(self.base.tokenizer(), &messages, false).unwrap_or_default()
+        self.base.chat().conversation(self.base.tokenizer(), &messages, false)
     }
 
     /// Reads conversations; gives the states after them. Empty conversations give fresh states.
