@@ -22,7 +22,6 @@ use libtest_mimic::{Arguments, Trial};
 use nocturne_model::{
     DeviceName, Model, ModelConfig,
     cms::Beside,
-    config::Wiring,
     device::check_default,
     kernels::{
         head::{Goal, Target, Targets, Teacher},
