@@ -255,3 +255,58 @@ impl Memory {
         way.linear(read, self.out.val())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+    use nocturne_wire::manifest::Period;
+
+    use super::*;
+    use crate::optim::inputs::Moment;
+
+    fn silu(z: f32) -> f32 {
+        z / (1.0 + (-z).exp())
+    }
+
+    /// `x W` of one row.
+    fn through(x: &[f32], w: &Param<Tensor<2>>) -> Vec<f32> {
+        let w: Vec<f32> = w.val().into_data().try_to_vec().expect("numbers");
+        let width = w.len() / x.len();
+        (0..width).map(|c| x.iter().enumerate().map(|(r, x)| x * w[r * width + c]).sum()).collect()
+    }
+
+    #[test]
+    fn moments_are_those_of_what_each_layer_reads_where_it_counts() {
+        for gated in [false, true] {
+            let device = Device::flex();
+            let shape = BankShape::Perceptron { hidden: 5, activation: Activation::Silu, gated };
+            let bank = BankConfig { name: "slow".into(), period: Period::Night, shape };
+            let Bank::Perceptron(bank) = Init::new(3, &device).bank(&bank, 4) else { panic!("a perceptron") };
+            let x: Vec<f32> = (0..2 * 3 * 4).map(|n| (n as f32 * 0.7).sin()).collect();
+            let counted = vec![true, true, false, true, false, false];
+            let inputs = InputMoments::default();
+            let tensor = Tensor::from_data(TensorData::new(x.clone(), [2, 3, 4]), &device);
+            bank.observe(&tensor, &Moments { inputs: &inputs, counted: counted.clone() });
+
+            let read: Vec<&[f32]> =
+                x.chunks_exact(4).zip(&counted).filter(|(_, counted)| **counted).map(|(row, _)| row).collect();
+            let hidden = |row: &&[f32]| -> Vec<f32> {
+                let up = through(row, &bank.up);
+                match &bank.gate {
+                    Some(gate) => through(row, gate).into_iter().zip(up).map(|(g, u)| silu(g) * u).collect(),
+                    None => up.into_iter().map(silu).collect(),
+                }
+            };
+            let hidden: Vec<f32> = read.iter().flat_map(hidden).collect();
+            let (outer, inner) = (Moment::of(&read.concat(), 4), Moment::of(&hidden, 5));
+            let same = |found: Moment, expected: &Moment| {
+                let worst = found.sum.iter().zip(&expected.sum).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(found.inputs == 3 && found.width == expected.width && worst < 1e-5, "gated {gated}: off by {worst}");
+            };
+            for layer in bank.gate.iter().chain([&bank.up]) {
+                same(inputs.take(layer.id).expect("observed"), &outer);
+            }
+            same(inputs.take(bank.down.id).expect("observed"), &inner);
+        }
+    }
+}

@@ -81,7 +81,17 @@ impl Trainer {
     fn of(config: &ModelConfig, model: Model, plan: OptimizerPlan, device: Device) -> Self {
         let inputs = InputMoments::default();
         let optimizer = Optim(plan.build(&model, &inputs));
-        Self { config: config.clone(), model, zero: None, head: None, plan, optimizer, inputs, device, lanes: Lanes::of_this_machine() }
+        Self {
+            config: config.clone(),
+            model,
+            zero: None,
+            head: None,
+            plan,
+            optimizer,
+            inputs,
+            device,
+            lanes: Lanes::of_this_machine(),
+        }
     }
 
     /// Everything but the slow banks is trained: the base's recipe.

@@ -121,8 +121,7 @@ fn targets(vocab: usize) -> Targets {
     let mut scores = Vec::new();
     for row in (0..BATCH * TIME).step_by(3) {
         let taught = row % 2 == 1;
-        let goal =
-            if taught { Goal::Teacher((scores.len() / vocab) as u32) } else { Goal::Token((row * 7 % vocab) as u32) };
+        let goal = if taught { Goal::Teacher((scores.len() / vocab) as u32) } else { Goal::Token((row * 7 % vocab) as u32) };
         if taught {
             scores.extend((0..vocab).map(|n| ((n * (row + 1)) as f32 * 0.1).sin()));
         }

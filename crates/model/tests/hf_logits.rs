@@ -72,7 +72,7 @@ fn imported_models_give_the_logits_of_transformers() {
     let path = folder.path().to_str().unwrap();
     let said = reference.run(include_str!("hf/models.py"), &[path]).unwrap_or_else(|absent| panic!("{absent}"));
     let said: BTreeMap<String, Said> = serde_json::from_str(&said).unwrap();
-    assert_eq!(said.len(), 11);
+    assert_eq!(said.len(), 13 + 4 * 3);
     for (name, said) in said {
         let files = files(&folder.path().join(&name));
         for slow in ["stack=1-2", "add=16", "add=8@last:1"] {

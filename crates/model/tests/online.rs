@@ -201,7 +201,10 @@ fn every_later_move_counts_its_own_period_too_and_no_token_twice() {
             let gradients = chunk_gradients(&config, &all, &ids[from..=to], &mut stream);
             for n in 0..levels.len() {
                 let level = &mut levels[n];
-                level.sum.iter_mut().for_each(|(name, sum)| sum.data.iter_mut().zip(&gradients[name].data).for_each(|(s, g)| *s += g));
+                level
+                    .sum
+                    .iter_mut()
+                    .for_each(|(name, sum)| sum.data.iter_mut().zip(&gradients[name].data).for_each(|(s, g)| *s += g));
                 if !(chunk + 1_usize).is_multiple_of(level.chunks) {
                     continue;
                 }

@@ -255,6 +255,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn perceptrons_with_biases_are_refused_with_what_is_not() {
+        let config = serde_json::json!({"model_type": "llama", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "intermediate_size": 48, "mlp_bias": true});
+        let files: Files = [("config.json".to_owned(), config.to_string().into_bytes())].into();
+        let slow = SlowBanks::Add { hidden: 8, layers: Layers::All };
+        let refused = convert("test", &files, files.clone(), &slow).unwrap_err().to_string();
+        assert!(refused.contains("perceptrons with biases (`mlp_bias`)") && refused.contains("perceptrons without"), "{refused}");
+    }
+
+    #[test]
     fn slow_banks_are_named_by_layers() {
         let these = |layers: &[usize]| Layers::These(layers.iter().copied().collect());
         assert_eq!("stack=0,5,10-12".parse(), Ok(SlowBanks::Stack(these(&[0, 5, 10, 11, 12]))));

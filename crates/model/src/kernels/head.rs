@@ -122,11 +122,8 @@ impl Kernel for HeadLoss {
         }
         let mut logits = vec![T::zero(); count * vocab];
         product(&mut logits, Write::Set, Factor::new(&picked, count, width), Factor::new(e.data, vocab, width).t());
-        let results: Vec<(f64, f64, bool)> = logits
-            .par_chunks_mut(vocab)
-            .zip(&self.targets.rows)
-            .map(|(row, target)| simd(|| self.row(row, target)))
-            .collect();
+        let results: Vec<(f64, f64, bool)> =
+            logits.par_chunks_mut(vocab).zip(&self.targets.rows).map(|(row, target)| simd(|| self.row(row, target))).collect();
         let mut tally = Tally::default();
         let mut loss = 0.0;
         for ((nats, weighted, right), target) in results.into_iter().zip(&self.targets.rows) {

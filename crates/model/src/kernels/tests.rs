@@ -218,7 +218,8 @@ fn plainly_attended(op: &attention::Attention, qkv: &[f64], time: usize, width: 
             let group = op.heads + head * op.kv_heads / op.heads;
             let seen = |s: &usize| *s < op.prefix || op.window.is_none_or(|window| s + window > t);
             let keys: Vec<usize> = (0..=t).filter(seen).collect();
-            let score = |s: &usize| part(t, head).iter().zip(part(*s, group)).map(|(q, k)| q * k).sum::<f64>() / (width as f64).sqrt();
+            let score =
+                |s: &usize| part(t, head).iter().zip(part(*s, group)).map(|(q, k)| q * k).sum::<f64>() / (width as f64).sqrt();
             let weights: Vec<f64> = keys.iter().map(|s| score(s).exp()).collect();
             let sum: f64 = weights.iter().sum();
             let said = |c: usize| keys.iter().zip(&weights).map(|(s, w)| w / sum * part(*s, group + op.kv_heads)[c]).sum::<f64>();
@@ -232,7 +233,9 @@ fn plainly_attended(op: &attention::Attention, qkv: &[f64], time: usize, width: 
 fn attention_in_blocks_is_its_definition() {
     let plain = attention::Attention { heads: 4, kv_heads: 2, rope: None, window: None, prefix: 0 };
     let (time, width) = (150, 6);
-    for op in [plain, attention::Attention { window: Some(20), ..plain }, attention::Attention { window: Some(20), prefix: 5, ..plain }] {
+    for op in
+        [plain, attention::Attention { window: Some(20), ..plain }, attention::Attention { window: Some(20), prefix: 5, ..plain }]
+    {
         let qkv = random(&mut ChaCha8Rng::seed_from_u64(4), time * 8 * width);
         let found = op.forward(&[View { data: &qkv, shape: &[1, time, 8 * width] }]).output;
         let expected = plainly_attended(&op, &qkv, time, width);

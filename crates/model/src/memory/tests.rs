@@ -26,7 +26,13 @@ use crate::{
 
 fn titans() -> Vec<Titans> {
     let titans = |hidden, bound| Titans { width: 4, hidden, chunk: 8, max_step: 0.5, bound };
-    vec![titans(vec![], None), titans(vec![6], None), titans(vec![6, 5], None), titans(vec![], Some(0.7)), titans(vec![6, 5], Some(0.7))]
+    vec![
+        titans(vec![], None),
+        titans(vec![6], None),
+        titans(vec![6, 5], None),
+        titans(vec![], Some(0.7)),
+        titans(vec![6, 5], Some(0.7)),
+    ]
 }
 
 fn hopes() -> Vec<SelfModifying> {

@@ -30,7 +30,11 @@ impl<'a> Init<'a> {
         (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
     }
 
-    pub(crate) fn values<const D: usize>(&mut self, shape: [usize; D], draw: impl FnOnce(&mut Self) -> Vec<f32>) -> Param<Tensor<D>> {
+    pub(crate) fn values<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        draw: impl FnOnce(&mut Self) -> Vec<f32>,
+    ) -> Param<Tensor<D>> {
         if self.outlines {
             let zeros = move |device: &Device, _| Tensor::zeros(shape, device);
             return Param::uninitialized(ParamId::new(), zeros, self.device.clone(), false, shape.into());

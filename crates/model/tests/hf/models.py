@@ -4,6 +4,7 @@ Arguments: a folder to write into. Prints JSON: by name the token ids, and the l
 """
 
 import json
+import random
 import sys
 
 import torch
@@ -37,11 +38,37 @@ CASES = {
         common(num_key_value_heads=2, tie_word_embeddings=False, use_sliding_window=True, sliding_window=6, max_window_layers=1),
         torch.float32,
     ),
+    "qwen2.5": ("Qwen2", common(num_key_value_heads=1, tie_word_embeddings=False, rope_parameters={"rope_type": "default", "rope_theta": 1e6}), torch.float32),
+    "qwen3-bias": ("Qwen3", common(num_key_value_heads=4, tie_word_embeddings=False, head_dim=8, attention_bias=True), torch.float32),
     "qwen3": ("Qwen3", common(num_key_value_heads=2, tie_word_embeddings=True, head_dim=16), torch.float32),
     "mistral": ("Mistral", common(num_key_value_heads=2, tie_word_embeddings=False, sliding_window=9), torch.float32),
     "mistral-bf16": ("Mistral", common(num_key_value_heads=2, tie_word_embeddings=False, sliding_window=None), torch.bfloat16),
     "llama-f16": ("Llama", common(num_key_value_heads=2, tie_word_embeddings=False), torch.float16),
 }
+
+
+def drawn(family, seed):
+    """A shape that nobody chose: odd numbers of heads, widths that are no powers of two, groups of any size."""
+    draw = random.Random(f"{family} {seed}")
+    groups, each, head = draw.choice([1, 2, 3]), draw.choice([1, 2, 3]), draw.choice([4, 6, 10, 12])
+    settings = common(num_key_value_heads=groups, tie_word_embeddings=draw.random() < 0.5, head_dim=head)
+    settings |= dict(
+        hidden_size=groups * each * (draw.choice([17, 23, 40]) // (groups * each) + 1), intermediate_size=draw.choice([33, 47, 60]), num_hidden_layers=draw.choice([3, 4]),
+        num_attention_heads=groups * each, rms_norm_eps=draw.choice([1e-6, 1e-5]),
+        rope_parameters={"rope_type": "default", "rope_theta": draw.choice([1e4, 5e5])},
+    )
+    if family in ("Llama", "Qwen3"):
+        settings["attention_bias"] = draw.random() < 0.5
+    if family == "Mistral":
+        settings["sliding_window"] = draw.choice([None, 7, 13])
+    if family == "Qwen2":
+        # Its heads share the width out.
+        del settings["head_dim"]
+        settings["hidden_size"] = head * groups * each
+    return family, settings, torch.float32
+
+
+CASES |= {f"{family.lower()} {seed}": drawn(family, seed) for family in ("Llama", "Qwen2", "Qwen3", "Mistral") for seed in range(3)}
 
 
 def main(folder):

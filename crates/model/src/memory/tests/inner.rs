@@ -125,7 +125,8 @@ fn a_boxs_write_is_the_slope_of_its_loss_and_what_its_key_erases() {
                 let step = if layer == 0 { step } else { step / (1.0 + step * norm) };
                 let cols = w.len() / key.len();
                 let read = says(std::slice::from_ref(w), false, key);
-                let expected: Vec<f64> = (0..w.len()).map(|at| w[at] - step * (slope[at] + key[at / cols] * read[at % cols])).collect();
+                let expected: Vec<f64> =
+                    (0..w.len()).map(|at| w[at] - step * (slope[at] + key[at / cols] * read[at % cols])).collect();
                 assert!(worst(&expected, &tape.value(state.live[n][layer])) < 1e-8, "{program:?}, box {n}, layer {layer}");
             }
         }
