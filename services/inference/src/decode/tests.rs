@@ -157,7 +157,7 @@ fn a_long_prompt_is_read_in_pieces_one_between_two_steps() {
     let long = answer(long).unwrap();
     assert_eq!((long.text.as_str(), long.finish), ("read 2002", FinishReason::Stop));
     // The fake's token costs its place: all but the first were counted, across the borders of pieces.
-    assert_eq!(long.prompt_surprise.mean_nats, (1..2002).sum::<u32>() as f32 / 2001.0);
+    assert!((long.prompt_surprise.mean_nats - (1..2002).sum::<u32>() as f32 / 2001.0).abs() < 1e-2);
     assert_eq!(rig.engine.steps.lock().unwrap()[..5], [1, 1, 1, 1, 2]);
 }
 

@@ -177,21 +177,6 @@ fn pieces(unread: &[usize], budget: usize) -> Vec<usize> {
     pieces
 }
 
-#[cfg(test)]
-mod tests {
-    use super::pieces;
-
-    #[test]
-    fn a_short_prompt_is_read_at_once_and_the_oldest_goes_on() {
-        assert_eq!(pieces(&[8000, 8000, 8000, 5], 512), [507, 0, 0, 5]);
-        assert_eq!(pieces(&[8000, 700, 100], 512), [128, 284, 100]);
-        assert_eq!(pieces(&[8000, 600, 600], 512), [128, 384, 0]);
-        assert_eq!(pieces(&[3, 4], 512), [3, 4]);
-        assert_eq!(pieces(&[9, 9], 1), [1, 0]);
-        assert!(pieces(&[], 512).is_empty());
-    }
-}
-
 /// The next job. A thread without work waits for one; a thread with work only looks.
 fn arrival<E: Engine>(shared: &Shared<E>, idle: bool) -> Arrivals<E> {
     if idle {
@@ -208,5 +193,20 @@ fn arrival<E: Engine>(shared: &Shared<E>, idle: bool) -> Arrivals<E> {
         Ok(job) => Arrivals::Job(Box::new(job)),
         Err(TryRecvError::Empty) => Arrivals::NoneNow,
         Err(TryRecvError::Disconnected) => Arrivals::Closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pieces;
+
+    #[test]
+    fn a_short_prompt_is_read_at_once_and_the_oldest_goes_on() {
+        assert_eq!(pieces(&[8000, 8000, 8000, 5], 512), [507, 0, 0, 5]);
+        assert_eq!(pieces(&[8000, 700, 100], 512), [128, 284, 100]);
+        assert_eq!(pieces(&[8000, 600, 600], 512), [128, 384, 0]);
+        assert_eq!(pieces(&[3, 4], 512), [3, 4]);
+        assert_eq!(pieces(&[9, 9], 1), [1, 0]);
+        assert!(pieces(&[], 512).is_empty());
     }
 }
