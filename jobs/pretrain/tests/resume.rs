@@ -26,7 +26,8 @@ fn the_second_stage_of_what_ships_fits_the_first() {
     let [first, second] = [RECIPE, SECOND].map(|text| toml::from_str::<Recipe>(text).expect("the shipped recipe is valid"));
     assert_eq!(first.model, second.model);
     assert_ne!(first.seed, second.seed, "other conversations");
-    let shipped: ModelConfig = serde_json::from_slice(&nocturne_model::Base::shipped_files()["config.json"]).expect("a configuration");
+    let shipped: ModelConfig =
+        serde_json::from_slice(&nocturne_model::Base::shipped_files()["config.json"]).expect("a configuration");
     assert_eq!(shipped, first.model);
     [first, second].iter().for_each(|recipe| recipe.corpus.check().expect("conversations can be drawn"));
 }

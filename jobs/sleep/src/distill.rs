@@ -19,9 +19,7 @@ use nocturne_model::{
 use nocturne_wire::{Sha256Hex, night::Lesson, plan};
 
 pub(crate) use self::words::{states, words};
-use crate::{
-    sessions::{Exchange, Session},
-};
+use crate::sessions::{Exchange, Session};
 
 /// Asks for a question about what was told; generation 0 was trained on this sentence.
 pub(crate) const ASK: &str = "Ask me a question about what I just told you.";

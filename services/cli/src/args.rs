@@ -71,7 +71,7 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     /// Talk to the running server
     Chat(commands::chat::ChatArgs),
-    /// Train a base model, or show the one that ships
+    /// Train, import, examine or show a base model
     #[command(subcommand, after_help = "Examples:\n  nocturne model show\n  nocturne model train --help")]
     Model(commands::model::ModelCommand),
     /// Run nights and read their records

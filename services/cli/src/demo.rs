@@ -57,8 +57,8 @@ Examples:
   nocturne demo --kafka localhost:9092 --store s3://bucket/demo    the same over Kafka, in five processes
 
 A line of --conversations is one session:
-  {\"subject\": \"ada\", \"turns\": [{\"text\": \"The meeting is on Tuesday.\"}, {\"text\": \"When is the meeting?\"}],
-   \"asks\": [{\"question\": \"On which day is the meeting?\", \"expect\": \"Tuesday\"}]}
+  {\"subject\": \"ada\", \"turns\": [{\"text\": \"Mirel Tovan lives in Bergen.\"}],
+   \"asks\": [{\"question\": \"Where does Mirel Tovan live?\", \"expect\": \"Bergen\"}]}
 (one line in the file). Optional: \"store\": false, and \"feedback\": {\"score\": -1, \"correction\": \"…\"} beside a text;
 \"expect\": null where not knowing is right.";
 

@@ -101,8 +101,8 @@ fn a_schedule_that_cannot_be_is_refused() {
     let state = folder();
     for args in [&["up", "--schedule", "late"][..], &["up", "--schedule", "03:00", "--time-zone", "Mars/Base"]] {
         let output = nocturne(&state.path().join("state"), args);
-        assert_eq!(code(&output), Some(1), "{args:?}");
-        assert!(stderr(&output).contains("hint: "), "{args:?}: {}", stderr(&output));
+        assert_eq!(code(&output), Some(2), "{args:?}");
+        assert!(stderr(&output).contains("such as"), "{args:?}: {}", stderr(&output));
         assert!(!state.path().join("state").exists(), "{args:?}: a refused schedule must not leave a state directory");
     }
 }

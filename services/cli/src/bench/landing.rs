@@ -34,7 +34,7 @@ pub(crate) struct LandingArgs {
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Landing")]
     turns: u64,
     /// Partitions of the topic
-    #[arg(long, value_name = "N", default_values_t = [1, 8, 32], value_delimiter = ',', help_heading = "Landing")]
+    #[arg(long, value_name = "N", default_values_t = [1, 8, 32], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..), help_heading = "Landing")]
     partitions: Vec<u32>,
 }
 

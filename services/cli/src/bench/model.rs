@@ -50,6 +50,15 @@ Examples:
   nocturne bench model --speed --width 256 --blocks 4 --out speed-256
   nocturne bench model --task parity --mixers mine.toml --mixer mine,hope
 
+A file of --mixers names and sets up each as a recipe's `mixer`:
+  [mine]
+  kind = \"delta_net\"
+  heads = 2
+  key_width = 32
+  value_width = 32
+  conv_taps = 4
+  negative_eigenvalues = true
+
 A sweep that was broken off goes on where it was: what DIR holds with the same settings is not measured again.";
 
 /// Tasks that are measured unless others are named: recall, state tracking, and memory in the weights.
@@ -91,7 +100,7 @@ pub(crate) struct ModelArgs {
     /// Measure again what DIR holds already
     #[arg(long)]
     again: bool,
-    /// Show the tasks that there are
+    /// Show the tasks and the architectures that there are
     #[arg(long)]
     list: bool,
 }
@@ -138,7 +147,9 @@ impl ModelArgs {
 
 pub(super) async fn run(global: &Global, args: ModelArgs) -> anyhow::Result<Outcome> {
     if args.list {
-        output::line(&tables::catalog())?;
+        let own = args.mixers.as_deref().map(architectures::read_own).transpose()?.unwrap_or_default();
+        let catalog = tables::Catalog::of(architectures::all(args.size, own).names());
+        output::show(global.format, &catalog, tables::catalog)?;
         return Ok(Outcome::Done);
     }
     let format = global.format;

@@ -41,6 +41,7 @@ Examples:
   nocturne model examine --base base --seed 7 --questions 2000
   nocturne model examine --base base --group in_session_long --answers answers.jsonl
 
+It asks about the invented world that the shipped base was trained on; an imported one knows nothing of it.
 The groups are those of the demonstration: core_facts, in_session (up to two things told), in_session_long (three to five,
 some corrected), in_session_unseen_statement, unknown (names nobody taught) and not_told. Nights are judged by
 `nocturne demo`.")]
@@ -126,7 +127,8 @@ struct Answers {
 
 impl Answers {
     fn create(path: &PathBuf) -> anyhow::Result<Self> {
-        let file = File::create(path).advise(format!("creating {}", path.display()), "give --answers a file in a folder that exists")?;
+        let file =
+            File::create(path).advise(format!("creating {}", path.display()), "give --answers a file in a folder that exists")?;
         Ok(Self { file: BufWriter::new(file), path: path.clone() })
     }
 
@@ -157,7 +159,8 @@ impl Examiner {
             let open: Vec<(usize, &str)> =
                 sessions.iter().enumerate().filter_map(|(n, session)| message(session, turn).map(|text| (n, text))).collect();
             let heard = open.iter().map(|(n, _)| self.voice.try_tokens(&said[*n])).collect::<Result<Vec<Vec<u32>>, _>>();
-            let heard = heard.advise("writing a session by the base's chat template", "correct the template in the base's folder")?;
+            let heard =
+                heard.advise("writing a session by the base's chat template", "correct the template in the base's folder")?;
             let states = self.voice.read(&self.weights, &heard);
             let asking: Vec<_> = states.iter().zip(&open).map(|(state, (_, text))| (state, *text)).collect();
             let spoken = self.voice.answer(&self.weights, &asking, Choice::Greedy, ANSWER_TOKENS);
@@ -214,7 +217,7 @@ mod tests {
         let [low, high] = wilson(95, 100);
         assert!((low - 0.888).abs() < 1e-3 && (high - 0.978).abs() < 1e-3, "{low} {high}");
         let ([low, middle], [other, high]) = (wilson(0, 10), wilson(10, 10));
-        assert!(low >= 0.0 && low < 1e-9 && middle > 0.2, "{low} {middle}");
+        assert!((0.0..1e-9).contains(&low) && middle > 0.2, "{low} {middle}");
         assert!(high <= 1.0 && high > 1.0 - 1e-9 && other < 0.8, "{other} {high}");
     }
 
@@ -231,7 +234,9 @@ mod tests {
         let questions = MAX_QUESTIONS as usize;
         let config = DayConfig { kept_questions: questions, unseen_statement_questions: questions, ..DayConfig::default() };
         let exam = Day::draw(3, &config).exam;
-        assert!(exam.groups().iter().filter(|(group, _)| GROUPS.contains(group)).all(|(_, sessions)| asked(sessions) >= questions));
+        assert!(
+            exam.groups().iter().filter(|(group, _)| GROUPS.contains(group)).all(|(_, sessions)| asked(sessions) >= questions)
+        );
     }
 
     #[test]

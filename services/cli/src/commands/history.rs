@@ -5,7 +5,7 @@ use nocturne_wire::ledger::{LedgerAction, LedgerEntry, PRODUCTION};
 
 use crate::{
     args::Global,
-    failure::Advise,
+    failure::{Advise, refused},
     output::{self, Outcome},
     places,
 };
@@ -28,6 +28,10 @@ pub(super) async fn run(global: &Global, args: &HistoryArgs) -> anyhow::Result<O
     let entries = lake.ledger(&args.channel).read().await;
     let entries = entries
         .advise(format!("reading the ledger of channel `{}`", args.channel), "restore the ledger from a copy of the lake")?;
+    if entries.is_empty() {
+        let what = format!("reading the ledger of channel `{}`: there is none", args.channel);
+        return Err(refused(what, format!("leave --channel out for `{PRODUCTION}`")));
+    }
     output::show(global.format, &entries, |entries| table(entries))?;
     Ok(Outcome::Done)
 }

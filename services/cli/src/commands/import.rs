@@ -30,7 +30,7 @@ Families: Llama 2 and 3, SmolLM 1 and 2, Qwen 2, 2.5 and 3, Mistral; bf16, f16 a
 Examples:
   nocturne model import SmolLM2-135M-Instruct --slow-banks stack=last:8 --out base
   nocturne model import Qwen2.5-0.5B-Instruct --slow-banks add=512 --out base      a zero-output perceptron in every layer
-  nocturne model import Llama-3.2-1B --slow-banks add=1024@8-15 --out base         in layers 8 to 15 only
+  nocturne model import Llama-3.2-1B-Instruct --slow-banks add=1024@8-15 --out base    in layers 8 to 15 only
   nocturne model show --base base")]
 pub(crate) struct ImportArgs {
     /// Folder of the checkpoint: config.json, tokenizer.json, safetensors, a chat template
@@ -43,7 +43,7 @@ pub(crate) struct ImportArgs {
     /// Folder for the base
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Name under which it is served; that of the checkpoint's folder unless given
+    /// Name of the base in `model show` and in its files; that of the checkpoint's folder unless given. Clients use `[inference] model`
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Conversations that nights rehearse, so that they do not forget them: JSON lines, as `rehearsal.jsonl` of a base

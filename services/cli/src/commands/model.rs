@@ -42,7 +42,7 @@ Examples:
   nocturne model train --recipe jobs/pretrain/recipes/base.toml --out base
   nocturne model train --recipe jobs/pretrain/recipes/base.toml --out base --resume    after an interruption
   nocturne model train --recipe jobs/pretrain/recipes/base-2.toml --from base --out base-2    its second stage
-  nocturne up --base base-2                                                            serve it")]
+  nocturne up --base base-2 --state mine                                               serve it")]
 pub(crate) struct TrainArgs {
     /// Recipe, TOML
     #[arg(long, value_name = "FILE")]
@@ -87,7 +87,12 @@ fn train(global: &Global, args: &TrainArgs) -> anyhow::Result<Outcome> {
     let trained = nocturne_pretrain::train(&recipe, &args.out, begin, &mut |progress| tick(&bar, progress));
     bar.finish_and_clear();
     let doing = format!("training a base into {}", args.out.display());
-    let summary = trained.advise(doing, "start over without --resume, or with another --out")?;
+    let hint = match begin {
+        Begin::From(_) => "name a base's folder of the same shape with --from",
+        Begin::Resume => "start over without --resume, or with another --out",
+        Begin::Fresh => "choose another --out, or correct the recipe",
+    };
+    let summary = trained.advise(doing, hint)?;
     output::show(global.format, &summary, |summary| trained_text(summary, &args.out))?;
     Ok(Outcome::Done)
 }

@@ -69,8 +69,12 @@ struct Mixers {
 impl Mixers {
     fn config(&self, architecture: &str, vocab: usize) -> anyhow::Result<ModelConfig> {
         let Size { width, blocks } = self.size;
-        let mixer =
-            self.own.get(architecture).cloned().or_else(|| presets::mixer(architecture, width, width / HEAD)).ok_or_else(|| {
+        let mixer = self
+            .own
+            .get(architecture)
+            .cloned()
+            .or_else(|| presets::mixer(architecture, width, width / HEAD))
+            .ok_or_else(|| {
                 refused(format!("there is no architecture {architecture}"), format!("choose from {}", self.names().join(", ")))
             })?;
         let config = presets::model(architecture, &mixer, vocab, width, blocks, 2 * width);

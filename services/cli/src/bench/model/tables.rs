@@ -1,7 +1,10 @@
 //! Tables for people.
 
+use std::collections::BTreeMap;
+
 use nocturne_kit::display::Bytes;
 use nocturne_synthetic::{Scored as Counted, Separation, catalog as tasks};
+use serde::Serialize;
 
 use super::{
     learner::Budget,
@@ -12,12 +15,28 @@ use super::{
 use crate::output;
 
 /// Every task that can be named.
-pub(super) fn catalog() -> String {
+pub(super) fn catalog(catalog: &Catalog) -> String {
     let mut table = output::table(["task", "what is asked"]);
-    for entry in tasks::all() {
-        table.add_row([entry.name, entry.about]);
+    for (name, about) in &catalog.tasks {
+        table.add_row([name, about]);
     }
-    table.to_string()
+    format!("{table}\nArchitectures: {}", catalog.mixers.join(", "))
+}
+
+/// What there is to measure.
+#[derive(Debug, Serialize)]
+pub(super) struct Catalog {
+    /// Names, and what is asked.
+    pub(super) tasks: BTreeMap<&'static str, &'static str>,
+    /// Names.
+    pub(super) mixers: Vec<String>,
+}
+
+impl Catalog {
+    /// Every task, with these architectures.
+    pub(super) fn of(mixers: Vec<String>) -> Self {
+        Self { tasks: tasks::all().map(|entry| (entry.name, entry.about)).collect(), mixers }
+    }
 }
 
 /// All of a report.
@@ -131,7 +150,8 @@ mod tests {
 
     #[test]
     fn every_task_is_listed_with_what_it_asks() {
-        let listed = catalog();
+        let listed = catalog(&Catalog::of(vec!["hope".to_owned()]));
+        assert!(listed.ends_with("Architectures: hope"), "{listed}");
         assert!(tasks::all().all(|entry| listed.contains(entry.name)), "{listed}");
     }
 

@@ -90,7 +90,8 @@ pub(super) async fn run(global: &Global, args: &EpochArgs) -> anyhow::Result<Out
     let newest =
         lake.epochs().newest(topic).await.advise("reading the lake's epochs", "restore the folder epochs/ from a copy")?;
     let lines = plan(&state, &sealed, newest.as_ref()).ok_or_else(|| {
-        let what = format!("accepting a break of {topic}: there is none; the topic continues where its batches end");
+        let doing = if args.accept { "accepting" } else { "looking for" };
+        let what = format!("{doing} a break of {topic}: there is none; the topic continues where its batches end");
         refused(what, "`nocturne lake audit` says what else is wrong")
     })?;
     if args.accept {

@@ -103,8 +103,8 @@ pub(crate) struct EraseArgs {
 #[derive(Debug, Args)]
 #[command(after_help = RETAIN)]
 pub(crate) struct RetainArgs {
-    /// Days that records are kept
-    #[arg(long, value_name = "DAYS")]
+    /// Days that records are kept, at least one
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
     days: u32,
     /// Only say what would be removed
     #[arg(long)]
