@@ -87,9 +87,9 @@ pub(crate) struct BenchArgs {
 }
 
 impl BenchArgs {
-    /// Whether what is measured is above all training.
+    /// Whether what is measured is training alone. A comparison of architectures is not meant: what one of them took and kept would count for the next one's peak memory.
     pub(crate) const fn trains(&self) -> bool {
-        matches!((&self.only, self.what), (Some(Only::Model(_)), _) | (None, What::Train))
+        self.only.is_none() && matches!(self.what, What::Train)
     }
 
     /// What is asked of the comparison of architectures, if it is meant.
