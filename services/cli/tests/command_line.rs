@@ -105,6 +105,34 @@ fn a_schedule_that_cannot_be_is_refused() {
         assert!(stderr(&output).contains("such as"), "{args:?}: {}", stderr(&output));
         assert!(!state.path().join("state").exists(), "{args:?}: a refused schedule must not leave a state directory");
     }
+    let config = state.path().join("nocturne.toml");
+    std::fs::write(&config, "[nights.schedule]\ntime = \"late\"\n").expect("written");
+    let output = nocturne(&state.path().join("state"), &["up", "--config", config.to_str().expect("a path")]);
+    assert_eq!(code(&output), Some(1), "what a file says is no usage");
+    assert!(stderr(&output).contains("[nights.schedule]"), "{}", stderr(&output));
+    assert!(!state.path().join("state").exists(), "a refused schedule must not leave a state directory");
+}
+
+#[test]
+fn a_base_is_examined_and_every_answer_kept() {
+    let state = folder();
+    let answers = state.path().join("answers.jsonl");
+    let path = answers.to_str().expect("a path");
+    let asked =
+        ["model", "examine", "--questions", "3", "--group", "unknown", "--group", "in_session", "--answers", path, "-o", "json"];
+    let marks: serde_json::Value = serde_json::from_str(&stdout(&nocturne(state.path(), &asked))).expect("JSON");
+    let marks = marks.as_array().expect("a list");
+    assert_eq!(marks.iter().map(|mark| mark["group"].as_str().expect("a name")).collect::<Vec<_>>(), ["in_session", "unknown"]);
+    let told = std::fs::read_to_string(&answers).expect("answers");
+    let lines: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    for mark in marks {
+        let of: Vec<_> = lines.iter().filter(|line| line["group"] == mark["group"]).collect();
+        assert_eq!(mark["asked"], of.len());
+        assert_eq!(mark["right"], of.iter().filter(|line| line["right"] == true).count());
+        // What a session said before a question, both sides in turn; nothing before a question that stands alone.
+        let told = mark["group"] == "in_session";
+        assert!(of.iter().all(|line| (line["before"].as_array().map_or(0, Vec::len) >= 2) == told));
+    }
 }
 
 #[test]

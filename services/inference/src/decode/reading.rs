@@ -27,7 +27,12 @@ impl<E: Engine> Reading<E> {
     pub(super) fn begin(shared: &Shared<E>, job: Job<E>) -> Self {
         // The kept state is shared with other requests of the session, so each works on its own copy.
         let state = job.plan.held.as_ref().map_or_else(|| shared.engine.state(), |held| held.state.clone());
-        Self { read: job.plan.cached(), state, nll: Vec::new(), job }
+        let reading = Self { read: job.plan.cached(), state, nll: Vec::new(), job };
+        debug_assert!(
+            reading.unread() > 0,
+            "a plan leaves at least the opening of the answer to read: without a last piece nothing is drawn"
+        );
+        reading
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
