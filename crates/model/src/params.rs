@@ -60,12 +60,13 @@ impl Path {
     }
 }
 
-struct Collect {
+struct Collect<'a> {
     path: Path,
+    wanted: &'a dyn Fn(&str) -> bool,
     tensors: Tensors,
 }
 
-impl ModuleVisitor for Collect {
+impl ModuleVisitor for Collect<'_> {
     fn enter_module(&mut self, name: &str, kind: &str) {
         self.path.enter(name, kind);
     }
@@ -75,10 +76,14 @@ impl ModuleVisitor for Collect {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.name();
+        if !(self.wanted)(&name) {
+            return;
+        }
         let tensor = param.val();
         let shape = tensor.dims().to_vec();
         let data = tensor.cast(DType::F32).into_data().try_to_vec().unwrap_or_default();
-        self.tensors.insert(self.path.name(), Values { shape, data });
+        self.tensors.insert(name, Values { shape, data });
     }
 }
 
@@ -177,7 +182,12 @@ impl ModuleVisitor for Pick<'_> {
 
 /// All parameters by name.
 pub fn collect(config: &ModelConfig, model: &Model) -> Tensors {
-    let mut collect = Collect { path: Path::of(config), tensors: Tensors::new() };
+    collect_some(config, model, &|_| true)
+}
+
+/// The parameters whose names are wanted.
+pub(crate) fn collect_some(config: &ModelConfig, model: &Model, wanted: &dyn Fn(&str) -> bool) -> Tensors {
+    let mut collect = Collect { path: Path::of(config), wanted, tensors: Tensors::new() };
     model.visit(&mut collect);
     collect.tensors
 }

@@ -1,10 +1,10 @@
 //! Named tensors in memory and as safetensors files.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use half::f16;
 use nocturne_wire::{Sha256Hex, manifest::TensorEntry};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, View};
 
 use crate::error::ModelError;
 
@@ -43,13 +43,59 @@ impl Precision {
         }
     }
 
-    fn bytes(self, data: &[f32]) -> Vec<u8> {
+    /// Bytes of one number.
+    const fn size(self) -> usize {
         match self {
-            Self::Half => data.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
-            Self::Brain => data.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
-            Self::Single => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::Half | Self::Brain => 2,
+            Self::Single => 4,
         }
     }
+
+    fn bytes(self, data: &[f32]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(data.len() * self.size());
+        match self {
+            Self::Half => data.iter().for_each(|x| bytes.extend(f16::from_f32(*x).to_le_bytes())),
+            Self::Brain => data.iter().for_each(|x| bytes.extend(half::bf16::from_f32(*x).to_le_bytes())),
+            Self::Single => data.iter().for_each(|x| bytes.extend(x.to_le_bytes())),
+        }
+        bytes
+    }
+}
+
+/// A tensor that becomes bytes when its turn comes: a whole model's would be a second copy of it.
+struct Written<'a> {
+    values: &'a Values,
+    precision: Precision,
+}
+
+impl View for Written<'_> {
+    fn dtype(&self) -> Dtype {
+        self.precision.dtype()
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.values.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.precision.bytes(&self.values.data).into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.values.data.len() * self.precision.size()
+    }
+}
+
+fn written<'a>(what: &str, tensors: &'a Tensors, precision: Precision) -> Result<Vec<(&'a str, Written<'a>)>, ModelError> {
+    let one = |(name, values): (&'a String, &'a Values)| {
+        let count: usize = values.shape.iter().product();
+        if count == values.data.len() {
+            return Ok((name.as_str(), Written { values, precision }));
+        }
+        let (found, expected) = (format!("of {} values", values.data.len()), format!("those of shape {:?}", values.shape));
+        Err(ModelError::Mismatch { what: what.to_owned(), tensor: name.clone(), found, expected })
+    };
+    tensors.iter().map(one).collect()
 }
 
 /// Writes tensors as half-precision safetensors; the same tensors always give the same bytes.
@@ -65,13 +111,18 @@ pub fn write(what: &str, tensors: &Tensors) -> Result<Vec<u8>, ModelError> {
 /// # Errors
 /// When safetensors refuses the layout.
 pub fn write_as(what: &str, tensors: &Tensors, precision: Precision) -> Result<Vec<u8>, ModelError> {
-    let bytes: Vec<(&String, Vec<u8>)> = tensors.iter().map(|(name, v)| (name, precision.bytes(&v.data))).collect();
-    let format = |source| ModelError::Format { what: what.to_owned(), source };
-    let mut views = Vec::with_capacity(bytes.len());
-    for (name, data) in &bytes {
-        views.push((name.as_str(), TensorView::new(precision.dtype(), tensors[*name].shape.clone(), data).map_err(format)?));
-    }
-    safetensors::serialize(views, None).map_err(format)
+    safetensors::serialize(written(what, tensors, precision)?, None)
+        .map_err(|source| ModelError::Format { what: what.to_owned(), source })
+}
+
+/// Writes tensors into a file, one after the other.
+///
+/// # Errors
+/// When safetensors refuses the layout, or the file cannot be written.
+pub fn write_file(path: &Path, tensors: &Tensors, precision: Precision) -> Result<(), ModelError> {
+    let what = path.display().to_string();
+    let views = written(&what, tensors, precision)?;
+    safetensors::serialize_to_file(views, None, path).map_err(|source| ModelError::Format { what, source })
 }
 
 /// Reads tensors of half, brain or single precision and refuses values that are not finite.

@@ -13,7 +13,7 @@ use nocturne_model::{
     ops::Way,
     optim::{self, MuonSettings},
     params, presets,
-    tensors::{self, SLOW, Tensors},
+    tensors::{self, Precision, SLOW, Tensors},
     train::{Row, Said, Trainer},
 };
 use nocturne_wire::{manifest::Period, record::Role};
@@ -160,6 +160,15 @@ fn slow_banks_survive_the_disk_and_wrong_ones_are_refused() {
     let bytes = tensors::write("slow", &slow).unwrap();
     Banks::load(&base, &bytes).unwrap();
     assert_eq!(bytes, tensors::write("slow", &tensors::read("slow", &bytes).unwrap()).unwrap());
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for precision in [Precision::Half, Precision::Brain, Precision::Single] {
+        tensors::write_file(file.path(), &slow, precision).unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap(), tensors::write_as("slow", &slow, precision).unwrap());
+    }
+    let mut untrue = slow.clone();
+    untrue.values_mut().for_each(|values| values.shape.push(2));
+    assert!(matches!(tensors::write("slow", &untrue), Err(ModelError::Mismatch { .. })), "extents that values do not fill");
 
     let mut missing = slow.clone();
     let first = missing.keys().next().cloned().unwrap();

@@ -11,7 +11,7 @@ use burn::{
 use nocturne_model::{
     Model, ModelConfig,
     cms::{Bank, Beside},
-    config::{BankConfig, Wiring},
+    config::{BankConfig, BankShape, Wiring},
     kernels::{
         head::{Goal, Target, Targets, Teacher},
         mlp::Activation,
@@ -73,11 +73,19 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Every mixer in the chain, and both other wirings once.
+/// Every mixer in the chain, both other wirings once, and a linear memory beside banks that learn by gradients.
 fn every() -> Vec<ModelConfig> {
     let mut all: Vec<ModelConfig> = presets::MIXERS.iter().map(|name| config(name, Wiring::Sequential)).collect();
-    all.extend([config("gated-delta", Wiring::Independent), config("attention", Wiring::Nested)]);
+    all.extend([config("gated-delta", Wiring::Independent), config("attention", Wiring::Nested), remembering()]);
     all
+}
+
+fn remembering() -> ModelConfig {
+    let mut config = config("deltanet", Wiring::Sequential);
+    let memory = BankConfig { name: "fast".into(), period: Period::Tokens(FAST), shape: BankShape::Memory { width: 8 } };
+    config.blocks.iter_mut().for_each(|block| block.cms.banks.push(memory.clone()));
+    config.check().unwrap();
+    config
 }
 
 fn name(config: &ModelConfig) -> String {
@@ -279,6 +287,8 @@ fn a_stream_may_be_cut_anywhere_and_saved_anywhere() {
             }
             assert_eq!(logits, expected, "{} cut at {cuts:?}", name(&config));
             assert_eq!(weights(&session), weights(&whole), "{} cut at {cuts:?}", name(&config));
+            let same = session.to_bytes().unwrap() == whole.to_bytes().unwrap();
+            assert!(same, "{} cut at {cuts:?}: every number of the state", name(&config));
         }
     }
 }

@@ -228,8 +228,7 @@ impl Base {
             return tensors::write_as("the stacked slow bank", stacked, self.bank_precision());
         }
         let model = crate::Model::new(&self.config, SLOW_SEED, &burn::tensor::Device::flex());
-        let all = params::collect(&self.config, &model);
-        let slow: Tensors = all.into_iter().filter(|(name, _)| name.contains(SLOW)).collect();
+        let slow = params::collect_some(&self.config, &model, &|name| name.contains(SLOW));
         tensors::write("the untrained slow bank", &slow)
     }
 }

@@ -47,6 +47,19 @@ fn unit<T: Real>(x: &[T]) -> Vec<T> {
     x
 }
 
+/// Weights below this are nothing that could be heard.
+const FADED: f64 = 1e-30;
+
+/// What nothing writes any more fades, and would end among the subnormal numbers: rounding keeps it there for ever, and processors count with it slowly.
+fn clear_faded<T: Real>(weights: &mut [T]) {
+    let least = T::of(FADED);
+    for x in weights {
+        if x.abs() < least {
+            *x = T::zero();
+        }
+    }
+}
+
 /// Cuts the parts out of one head's parameters.
 fn cut<T: Real>(params: &[T], extents: &[[usize; 2]]) -> Vec<Vec<T>> {
     let mut at = 0;
@@ -108,6 +121,7 @@ impl<T: Real> TitansHead<T> {
         self.filled += 1;
         if self.filled == program.chunk {
             self.filled = 0;
+            self.weights.iter_mut().chain(&mut self.momentum).for_each(|w| clear_faded(w));
             self.snapshot.clone_from(&self.weights);
         }
     }
@@ -236,6 +250,7 @@ impl<T: Real> HopeHead<T> {
         self.filled += 1;
         if self.filled == program.chunk {
             self.filled = 0;
+            self.live.iter_mut().flatten().for_each(|w| clear_faded(w));
             self.snapshot.clone_from(&self.live);
         }
     }
@@ -274,4 +289,49 @@ fn erase_and_write<T: Real>(s: &mut [T], x: &[T], gradient: &[T], step: T, decay
     add(&mut u, gradient);
     scale(s, decay);
     write(s, -step, x, &u);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTH: usize = 4;
+    /// Tokens, each of which halves what is there: single precision ends its normal numbers after 126.
+    const TOKENS: usize = 4 * 34;
+
+    fn is_fast(weights: &[f32]) -> bool {
+        weights.iter().all(|x| *x == 0.0 || x.is_normal())
+    }
+
+    #[test]
+    fn what_fades_in_titans_ends_at_zero() {
+        let program = Titans { width: WIDTH, hidden: vec![3], chunk: 4, max_step: 0.0, bound: None };
+        let mut head = TitansHead::new(&program, &[1.0; 2 * 3 * WIDTH]);
+        for _ in 0..TOKENS {
+            head.step(&program, [&[1.0; WIDTH]; 3], [0.0; 3], &mut [0.0; WIDTH]);
+        }
+        assert!([&head.weights, &head.momentum, &head.snapshot].into_iter().flatten().all(|w| is_fast(w)), "{head:?}");
+    }
+
+    #[test]
+    fn what_fades_in_hope_ends_at_zero() {
+        let program = SelfModifying {
+            width: WIDTH,
+            boxes: BoxKind::Linear,
+            chunk: 4,
+            objective: Objective::Alignment,
+            targets: Targets::Own,
+            max_step: 0.0,
+            adaptive: true,
+        };
+        let mut head = HopeHead::new(&program, &[1.0; BOXES * WIDTH * WIDTH]);
+        // `α = exp(-e^a_log softplus(dt_bias))`, one half.
+        let readout = [0.0; WIDTH];
+        let statics = HopeStatics { step: 0.0, a_log: 0.0, dt_bias: 0.0, steps: &readout, decays: &readout };
+        for _ in 0..TOKENS {
+            head.step(&program, &statics, [&[1.0; WIDTH]; 3], [0.0; 2], &mut [0.0; WIDTH]);
+        }
+        let all: Vec<&Vec<f32>> = head.live.iter().chain(&head.snapshot).flatten().collect();
+        assert!(all.iter().all(|w| is_fast(w)) && all.iter().any(|w| w.contains(&0.0)), "{head:?}");
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use nocturne_model::{
-    Chat, ChatLayout, Tokenizer,
+    Chat, ChatLayout, ModelConfig, Tokenizer,
     decode::CHAT_FILE,
     import::{FILES, Files, Imported, SlowBanks, Source, convert},
     tensors,
@@ -110,12 +110,12 @@ pub(super) fn run(global: &Global, args: &ImportArgs) -> anyhow::Result<Outcome>
         ("tokenizer.json", tokenizer.to_json()?),
         (CHAT_FILE, chat.to_json()?),
         ("rehearsal.jsonl", rehearsal.unwrap_or_default()),
-        ("model.safetensors", tensors::write_as("the imported model", &imported.tensors, imported.precision)?),
     ];
-    write(&args.out, &written)
+    let summary = summary(&imported.config, args);
+    write(&args.out, &written, imported)
         .advise(format!("writing the base into {}", args.out.display()), "free some space, or name another folder")?;
     bases::load(&bases::files(Some(&args.out))?)?;
-    output::show(global.format, &summary(&imported, args), text)?;
+    output::show(global.format, &summary, text)?;
     Ok(Outcome::Done)
 }
 
@@ -146,26 +146,28 @@ fn small_files(dir: &Path) -> io::Result<Files> {
     Ok(files)
 }
 
-/// The configuration last: a folder without one is no base.
-fn write(out: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
+/// The configuration last: a folder without one is no base. Tensors are gone afterwards, so that the base that is tried has their place in memory.
+fn write(out: &Path, files: &[(&str, Vec<u8>)], imported: Imported) -> anyhow::Result<()> {
     fs::create_dir_all(out)?;
-    for (name, bytes) in files.iter().rev() {
+    let put = |name: &str, save: &dyn Fn(&Path) -> anyhow::Result<()>| {
         let partial = out.join(format!("{name}.partial"));
-        fs::write(&partial, bytes)?;
-        fs::rename(partial, out.join(name))?;
-    }
-    Ok(())
+        save(&partial)?;
+        anyhow::Ok(fs::rename(partial, out.join(name))?)
+    };
+    put("model.safetensors", &|path| Ok(tensors::write_file(path, &imported.tensors, imported.precision)?))?;
+    drop(imported);
+    files.iter().rev().try_for_each(|(name, bytes)| put(name, &|path| Ok(fs::write(path, bytes)?)))
 }
 
-fn summary(imported: &Imported, args: &ImportArgs) -> Summary {
+fn summary(config: &ModelConfig, args: &ImportArgs) -> Summary {
     let count = |slow: bool| -> u64 {
-        let layout = nocturne_model::params::layout(&imported.config).into_iter();
+        let layout = nocturne_model::params::layout(config).into_iter();
         let wanted = layout.filter(|(name, _)| !slow || name.contains(tensors::SLOW));
         wanted.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
     };
     Summary {
-        name: imported.config.name.clone(),
-        blocks: imported.config.blocks.len(),
+        name: config.name.clone(),
+        blocks: config.blocks.len(),
         parameters: count(false),
         slow_parameters: count(true),
         rehearses: args.rehearsal.is_some(),
