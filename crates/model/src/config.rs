@@ -73,6 +73,13 @@ pub(crate) fn wrong<T>(why: impl Into<String>) -> Result<T, ModelError> {
 
 /// Extents beyond which a configuration is taken for a mistake, not for a model.
 const LARGEST: usize = 1 << 24;
+/// The same for positions that a model has learned by heart.
+const MOST_POSITIONS: usize = 1 << 16;
+
+/// That an extent is neither zero nor beyond what is taken for a model's.
+pub(crate) fn extent(name: &str, found: usize, most: usize) -> Result<(), ModelError> {
+    if (1..=most).contains(&found) { Ok(()) } else { wrong(format!("{name} is {found}; 1 to {most} are supported")) }
+}
 
 impl ModelConfig {
     /// Reads a `config.json`.
@@ -90,11 +97,12 @@ impl ModelConfig {
     /// # Errors
     /// Names the first contradiction.
     pub fn check(&self) -> Result<(), ModelError> {
-        if self.blocks.is_empty() || self.vocab == 0 || self.width == 0 || self.max_context == 0 {
-            return wrong("blocks, vocabulary, width and context must not be zero");
-        }
-        if self.max_context > 1 << 20 || self.width > 1 << 16 || self.vocab > LARGEST || self.blocks.len() > 1 << 10 {
-            return wrong("extents are beyond what this model supports");
+        extent("the number of blocks", self.blocks.len(), 1 << 10)?;
+        extent("vocab", self.vocab, LARGEST)?;
+        extent("width", self.width, 1 << 16)?;
+        extent("max_context", self.max_context, LARGEST)?;
+        if let HeadConfig::FromLast { positions } = self.head {
+            extent("positions", positions, MOST_POSITIONS)?;
         }
         if !(self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0) {
             return wrong(format!("norm_epsilon is {}, it must lie between 0 and 1", self.norm_epsilon));

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LARGEST, wrong};
+use super::{LARGEST, extent, wrong};
 use crate::{
     error::ModelError,
     kernels::rope::Rope,
     memory::hope::{BoxKind, Objective, Targets},
+    mixers::titans::branch::ROPE,
 };
 
 /// A mixer, by its kind.
@@ -191,6 +192,9 @@ pub struct HopeConfig {
     /// Whether the boxes of keys, values, steps and decays change, too.
     #[serde(default = "yes")]
     pub adaptive: bool,
+    /// Whether those take a learned share of the memory's step instead of all of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares: bool,
     /// Taps of the short convolution on q, k and v.
     pub conv_taps: usize,
     /// Whether a SiLU gate multiplies the output.
@@ -229,57 +233,36 @@ impl MixerConfig {
     /// # Errors
     /// Names the first contradiction.
     pub fn check(&self) -> Result<(), ModelError> {
-        let sizes = |all: &[usize]| {
-            let total = all.iter().fold(1_usize, |product, n| product.saturating_mul(*n));
-            if total == 0 || total > LARGEST {
-                wrong("a width, a count of heads or a chunk is zero, or too large")
-            } else {
-                Ok(())
-            }
-        };
         match self {
             Self::Attention(c) => {
-                sizes(&[c.heads, c.kv_heads, c.head_width, c.window.unwrap_or(1)])?;
+                heads(c.heads, &[("head_width", c.head_width)])?;
+                extent("kv_heads", c.kv_heads, MOST_HEADS)?;
+                c.window.map_or(Ok(()), |window| extent("window", window, LARGEST))?;
                 if !c.heads.is_multiple_of(c.kv_heads) {
                     return wrong(format!("{} query heads cannot share {} key heads", c.heads, c.kv_heads));
                 }
-                rotary(c.rope.is_some(), c.head_width)?;
+                c.rope.as_ref().map_or(Ok(()), |rope| rotary(rope, c.head_width))?;
                 taps(c.conv_taps, 0)
             }
             Self::RetNet(c) => {
-                sizes(&[c.heads, c.key_width, c.value_width])?;
-                rotary(true, c.key_width)
+                heads(c.heads, &[("key_width", c.key_width), ("value_width", c.value_width)])?;
+                rotary(&c.rope, c.key_width)
             }
             Self::DeltaNet(c) => {
-                sizes(&[c.heads, c.key_width, c.value_width])?;
+                heads(c.heads, &[("key_width", c.key_width), ("value_width", c.value_width)])?;
                 taps(c.conv_taps, 1)
             }
             Self::GatedDelta(c) => {
-                sizes(&[c.heads, c.key_width, c.value_width])?;
+                heads(c.heads, &[("key_width", c.key_width), ("value_width", c.value_width)])?;
                 taps(c.conv_taps, 1)
             }
-            Self::Titans(c) => {
-                sizes(&[c.heads, c.head_width, c.chunk])?;
-                sizes(&c.hidden)?;
-                step(c.max_step)?;
-                if let Some(bound) = c.bound.filter(|bound| !(*bound > 0.0 && bound.is_finite())) {
-                    return wrong(format!("the bound of inner gradients is {bound}; it must be above zero"));
-                }
-                if let TitansVariant::Mac { segment: n, .. }
-                | TitansVariant::Mag { window: n, .. }
-                | TitansVariant::Mal { window: n, .. } = c.variant
-                {
-                    sizes(&[n])?;
-                    rotary(true, c.head_width)?;
-                }
-                if c.gate && matches!(c.variant, TitansVariant::Mag { .. }) {
-                    return wrong("in the variant `mag` the memory is the gate; a second one has no place");
-                }
-                taps(c.conv_taps, 1)
-            }
+            Self::Titans(c) => c.check(),
             Self::Hope(c) => {
-                let hidden = if let BoxKind::Perceptron { hidden } = c.boxes { hidden } else { 1 };
-                sizes(&[c.heads, c.head_width, c.chunk, hidden])?;
+                heads(c.heads, &[("head_width", c.head_width)])?;
+                extent("chunk", c.chunk, MOST_IN_CHUNK)?;
+                if let BoxKind::Perceptron { hidden } = c.boxes {
+                    extent("hidden", hidden, MOST_CHANNELS)?;
+                }
                 step(c.max_step)?;
                 taps(c.conv_taps, 1)
             }
@@ -287,11 +270,52 @@ impl MixerConfig {
     }
 }
 
-fn rotary(used: bool, width: usize) -> Result<(), ModelError> {
-    if used && !width.is_multiple_of(2) {
+impl TitansConfig {
+    fn check(&self) -> Result<(), ModelError> {
+        heads(self.heads, &[("head_width", self.head_width)])?;
+        extent("chunk", self.chunk, MOST_IN_CHUNK)?;
+        self.hidden.iter().try_for_each(|hidden| extent("hidden", *hidden, MOST_CHANNELS))?;
+        step(self.max_step)?;
+        if let Some(bound) = self.bound.filter(|bound| !(*bound > 0.0 && bound.is_finite())) {
+            return wrong(format!("the bound of inner gradients is {bound}; it must be above zero"));
+        }
+        let seen = match self.variant {
+            TitansVariant::Lmm => None,
+            TitansVariant::Mac { segment, persistent } => Some(("segment", segment, MOST_IN_CHUNK, persistent)),
+            TitansVariant::Mag { window, persistent } | TitansVariant::Mal { window, persistent } => {
+                Some(("window", window, LARGEST, persistent))
+            }
+        };
+        if let Some((name, tokens, most, persistent)) = seen {
+            extent(name, tokens, most)?;
+            if persistent > MOST_IN_CHUNK {
+                return wrong(format!("persistent is {persistent}; up to {MOST_IN_CHUNK} are supported"));
+            }
+            rotary(&ROPE, self.head_width)?;
+        }
+        if self.gate && matches!(self.variant, TitansVariant::Mag { .. }) {
+            return wrong("in the variant `mag` the memory is the gate; a second one has no place");
+        }
+        taps(self.conv_taps, 1)
+    }
+}
+
+const MOST_HEADS: usize = 1 << 12;
+/// Channels of a head, and of what is hidden in one.
+const MOST_CHANNELS: usize = 1 << 16;
+/// Tokens whose gradients are taken at once: every pair of them has a weight.
+const MOST_IN_CHUNK: usize = 1 << 13;
+
+fn heads(count: usize, widths: &[(&str, usize)]) -> Result<(), ModelError> {
+    extent("heads", count, MOST_HEADS)?;
+    widths.iter().try_for_each(|(name, width)| extent(name, *width, MOST_CHANNELS))
+}
+
+fn rotary(rope: &Rope, width: usize) -> Result<(), ModelError> {
+    if !width.is_multiple_of(2) {
         return wrong(format!("rotary positions turn pairs of channels, heads have {width}"));
     }
-    Ok(())
+    rope.check()
 }
 
 /// Longest convolution: its tail is kept for every session.

@@ -253,7 +253,7 @@ impl MemoryWeights {
                 let width = program.width;
                 let row = statics.len() / self.heads;
                 for (h, (head, out)) in heads.iter_mut().zip(out.chunks_exact_mut(width)).enumerate() {
-                    let statics = HopeStatics::of(&statics[h * row..(h + 1) * row]);
+                    let statics = HopeStatics::of(program, &statics[h * row..(h + 1) * row]);
                     head.step(program, &statics, self.parts(qkv, h, width), [0, 1].map(|n| gates[n * self.heads + h]), out);
                 }
             }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::real::Real;
+use crate::{config::wrong, error::ModelError};
 
 /// How rotary frequencies are stretched for contexts longer than those of pre-training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,28 @@ impl Rope {
     /// Unstretched.
     pub const fn new(theta: f32) -> Self {
         Self { theta, stretch: None }
+    }
+
+    /// Checks that every frequency is a number.
+    ///
+    /// # Errors
+    /// Names what is not finite, or not above zero.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let stretch = match self.stretch {
+            None => vec![],
+            Some(Stretch::Linear { factor }) => vec![("factor", factor)],
+            Some(Stretch::Llama3 { factor, low_freq_factor, high_freq_factor, original_context }) => vec![
+                ("factor", factor),
+                ("low_freq_factor", low_freq_factor),
+                ("high_freq_factor", high_freq_factor),
+                ("high_freq_factor - low_freq_factor", high_freq_factor - low_freq_factor),
+                ("original_context", original_context as f32),
+            ],
+        };
+        match [("theta", self.theta)].into_iter().chain(stretch).find(|(_, x)| !(*x > 0.0 && x.is_finite())) {
+            Some((name, x)) => wrong(format!("{name} of its rotary positions is {x}; it must be a number above zero")),
+            None => Ok(()),
+        }
     }
 
     /// Radians a position, one for each pair of channels.

@@ -195,13 +195,16 @@ pub struct HopeStatics<'a, T> {
     pub steps: &'a [T],
     /// Readout of the box of decays.
     pub decays: &'a [T],
+    /// Logits of the shares of the memory's step that the other boxes take; all of it where there are none.
+    pub shares: &'a [T],
 }
 
 impl<'a, T: Real> HopeStatics<'a, T> {
     /// One head's row of the program's third input.
-    pub fn of(row: &'a [T]) -> Self {
-        let (readouts, width) = (&row[3..], (row.len() - 3) / 2);
-        Self { step: row[0], a_log: row[1], dt_bias: row[2], steps: &readouts[..width], decays: &readouts[width..] }
+    pub fn of(program: &SelfModifying, row: &'a [T]) -> Self {
+        let (steps, rest) = row[3..].split_at(program.width);
+        let (decays, shares) = rest.split_at(program.width);
+        Self { step: row[0], a_log: row[1], dt_bias: row[2], steps, decays, shares }
     }
 }
 
@@ -244,7 +247,8 @@ impl<T: Real> HopeHead<T> {
         let logit = logits[1] + dot(&say(decays, xk), statics.decays);
         let decay = log_decay(logit, statics.a_log, statics.dt_bias).exponential();
         for n in program.changing() {
-            self.learn(program, n, &k, &v, step, decay);
+            let share = statics.shares.get(n).map_or_else(T::one, |logit| logit.sigmoid());
+            self.learn(program, n, &k, &v, step * share, decay);
         }
         output.copy_from_slice(&say(&self.live[MEMORY], &unit(q)));
         self.filled += 1;
@@ -307,10 +311,14 @@ mod tests {
     fn what_fades_in_titans_ends_at_zero() {
         let program = Titans { width: WIDTH, hidden: vec![3], chunk: 4, max_step: 0.0, bound: None };
         let mut head = TitansHead::new(&program, &[1.0; 2 * 3 * WIDTH]);
-        for _ in 0..TOKENS {
+        let moving = Titans { max_step: 1.0, ..program.clone() };
+        head.step(&moving, [&[1.0, 2.0, 3.0, 4.0]; 3], [0.0; 3], &mut [0.0; WIDTH]);
+        assert!(head.momentum.iter().flatten().any(|x| *x != 0.0));
+        for _ in 1..TOKENS {
             head.step(&program, [&[1.0; WIDTH]; 3], [0.0; 3], &mut [0.0; WIDTH]);
         }
-        assert!([&head.weights, &head.momentum, &head.snapshot].into_iter().flatten().all(|w| is_fast(w)), "{head:?}");
+        let all = [&head.weights, &head.momentum, &head.snapshot];
+        assert!(all.into_iter().flatten().all(|w| is_fast(w) && w.contains(&0.0)), "{head:?}");
     }
 
     #[test]
@@ -323,11 +331,12 @@ mod tests {
             targets: Targets::Own,
             max_step: 0.0,
             adaptive: true,
+            shares: false,
         };
         let mut head = HopeHead::new(&program, &[1.0; BOXES * WIDTH * WIDTH]);
         // `α = exp(-e^a_log softplus(dt_bias))`, one half.
         let readout = [0.0; WIDTH];
-        let statics = HopeStatics { step: 0.0, a_log: 0.0, dt_bias: 0.0, steps: &readout, decays: &readout };
+        let statics = HopeStatics { step: 0.0, a_log: 0.0, dt_bias: 0.0, steps: &readout, decays: &readout, shares: &[] };
         for _ in 0..TOKENS {
             head.step(&program, &statics, [&[1.0; WIDTH]; 3], [0.0; 2], &mut [0.0; WIDTH]);
         }

@@ -44,7 +44,8 @@ fn hopes() -> Vec<SelfModifying> {
             (Objective::Alignment, Targets::Own, false),
             (Objective::Alignment, Targets::OwnUnit, true),
         ] {
-            all.push(SelfModifying { width: 4, chunk: 8, boxes, objective, targets, max_step: 1.0, adaptive });
+            let program = SelfModifying { width: 4, chunk: 8, boxes, objective, targets, max_step: 1.0, adaptive, shares: false };
+            all.extend([program, SelfModifying { shares: true, ..program }].into_iter().filter(|p| adaptive || !p.shares));
         }
     }
     all
@@ -147,7 +148,7 @@ fn hope_recurrent<T: Real>(program: &SelfModifying, inputs: &[Vec<T>]) -> Vec<T>
     let mut out = vec![T::zero(); TIME * width];
     for (t, out) in out.chunks_exact_mut(width).enumerate() {
         let row = &inputs[0][t * 3 * width..(t + 1) * 3 * width];
-        let statics = HopeStatics::of(&inputs[2]);
+        let statics = HopeStatics::of(program, &inputs[2]);
         let logits = [inputs[1][t * 2], inputs[1][t * 2 + 1]];
         head.step(program, &statics, [&row[..width], &row[width..2 * width], &row[2 * width..]], logits, out);
     }

@@ -9,7 +9,7 @@ use super::{Mixer, Outlet, Past, project::Inlet};
 use crate::{
     config::HopeConfig,
     memory::{
-        hope::{BOXES, BoxKind, SelfModifying},
+        hope::{BOXES, BoxKind, MEMORY, SelfModifying},
         run_batched,
     },
     model::Init,
@@ -23,7 +23,7 @@ pub struct HopeMixer {
     pub inlet: Inlet,
     /// `[C, 2H]`: static logits of steps and decays.
     pub gates: Param<Tensor<2>>,
-    /// `[H, 3 + 2W]`: bias of the step, logarithm of the decay's rate, bias of the decay, readouts.
+    /// `[H, 3 + 2W]`: bias of the step, logarithm of the decay's rate, bias of the decay, readouts; with shares `[H, 3 + 2W + 4]`, their logits behind.
     pub statics: Param<Tensor<2>>,
     /// `[H, n]`: the boxes before the first token.
     pub boxes: Param<Tensor<2>>,
@@ -46,6 +46,7 @@ impl HopeConfig {
             targets: self.targets,
             max_step: self.max_step,
             adaptive: self.adaptive,
+            shares: self.shares,
         }
     }
 }
@@ -56,7 +57,7 @@ impl HopeMixer {
         Self {
             inlet: Inlet::new(width, 3 * c.heads * c.head_width, c.conv_taps, false, true, init),
             gates: init.normal([width, 2 * c.heads], 0.02),
-            statics: init.hope_statics(c.heads, c.head_width),
+            statics: init.hope_statics(c),
             boxes: init.boxes(&program, c.heads),
             outlet: Outlet::new(width, c.heads, c.head_width, c.gate, epsilon, init),
             program,
@@ -64,6 +65,9 @@ impl HopeMixer {
         }
     }
 }
+
+/// The logit of a share at first: a twentieth.
+const SHARE: f32 = -3.0;
 
 impl Mixer for HopeMixer {
     fn mix(&self, way: Way, x: Tensor<3>) -> Tensor<3> {
@@ -85,13 +89,15 @@ impl Mixer for HopeMixer {
 
 impl Init<'_> {
     /// Steps begin near a quarter of the largest, decays as Gated DeltaNet's, readouts at zero.
-    fn hope_statics(&mut self, heads: usize, width: usize) -> Param<Tensor<2>> {
-        let row = 3 + 2 * width;
+    fn hope_statics(&mut self, c: &HopeConfig) -> Param<Tensor<2>> {
+        let shares = if c.shares { MEMORY } else { 0 };
+        let (heads, row) = (c.heads, 3 + 2 * c.head_width + shares);
         self.values([heads, row], |init| {
             let mut values = vec![0.0; heads * row];
             let decays = init.decays(heads);
             for (row, (a_log, dt_bias)) in values.chunks_exact_mut(row).zip(decays) {
                 row[..3].copy_from_slice(&[-1.0, a_log, dt_bias]);
+                row[3 + 2 * c.head_width..].fill(SHARE);
             }
             values
         })

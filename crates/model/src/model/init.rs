@@ -73,14 +73,18 @@ impl<'a> Init<'a> {
         })
     }
 
-    /// Logarithms of decay rates uniform in (0, 16), and biases of time steps log-uniform in [1e-3, 1e-1], as Gated DeltaNet starts them.
+    /// Logarithms of decay rates uniform in [1, 16), and biases of time steps log-uniform in [1e-3, 1e-1), as Gated DeltaNet starts them.
+    ///
+    /// Each head has its own part of both ranges, the slowest first: of two heads that are drawn freely, often neither remembers for more than some tokens, and a
+    /// small model then learns what recall needs late or never.
     pub(crate) fn decays(&mut self, heads: usize) -> Vec<(f32, f32)> {
-        let rates: Vec<f32> = (0..heads).map(|_| self.rng.random_range(1.0_f32..16.0).ln()).collect();
-        let mut step = || {
-            let dt = (self.rng.random_range(1e-3_f32.ln()..1e-1_f32.ln())).exp();
+        let mut share = |head: usize| (head as f32 + self.rng.random_range(0.0_f32..1.0)) / heads as f32;
+        let rates: Vec<f32> = (0..heads).map(|head| share(head).mul_add(15.0, 1.0).ln()).collect();
+        let mut step = |head| {
+            let dt = 1e-3 * 100_f32.powf(share(head));
             dt + (-(-dt).exp_m1()).ln()
         };
-        rates.into_iter().map(|rate| (rate, step())).collect()
+        rates.into_iter().enumerate().map(|(head, rate)| (rate, step(head))).collect()
     }
 
     /// The same as two parameters.

@@ -116,6 +116,9 @@ fn a_boxs_write_is_the_slope_of_its_loss_and_what_its_key_erases() {
                     Objective::Alignment => -said.iter().zip(&aim).map(|(m, a)| m * a).sum::<f64>(),
                 }
             };
+            // The memory takes its whole step, others what their logits say, behind everything else.
+            let share = if program.shares && n < 4 { inputs[2][11 + n].sigmoid() } else { 1.0 };
+            let step = step * share;
             let slopes = slopes(&boxes[n], &loss);
             let hidden: Vec<f64> = says(&boxes[n][..1], false, &k).into_iter().map(silu).collect();
             for (layer, (w, slope)) in boxes[n].iter().zip(slopes).enumerate() {
@@ -135,7 +138,7 @@ fn a_boxs_write_is_the_slope_of_its_loss_and_what_its_key_erases() {
 
 fn plain(objective: Objective, max_step: f64) -> SelfModifying {
     let (boxes, targets) = (BoxKind::Linear, Targets::Value);
-    SelfModifying { width: 4, chunk: 1, boxes, objective, targets, max_step, adaptive: false }
+    SelfModifying { width: 4, chunk: 1, boxes, objective, targets, max_step, adaptive: false, shares: false }
 }
 
 /// models.md 1.5: with the distance as loss both terms erase, so that a repeated write converges to half its target, and what is missing shrinks by `1 - 2η`.
@@ -148,7 +151,7 @@ fn a_repeated_write_comes_nearer_to_half_its_target_by_one_less_two_steps() {
         let mut head = HopeHead::new(&program, &[0.0; 5 * 16]);
         let mut said = vec![0.0; 4];
         for writes in 1..8 {
-            head.step(&program, &HopeStatics::of(&row), [&k, &k, &v], [0.0, 0.0], &mut said);
+            head.step(&program, &HopeStatics::of(&program, &row), [&k, &k, &v], [0.0, 0.0], &mut said);
             let missing = (1.0_f64 - 2.0 * step).powi(writes);
             // Boxes begin as the identity, which is part of what they say.
             let expected: Vec<f64> = v.iter().zip(k).map(|(v, k)| k + (v - k) / 2.0 * (1.0 - missing)).collect();
