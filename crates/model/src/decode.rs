@@ -1,7 +1,7 @@
 //! Decoding with recurrent state: what serves.
 //!
 //! One code path runs prefill and single steps: a call takes any number of sequences with any number of new tokens each, multiplies all rows with the
-//! weights at once and mixes every sequence with its own state. Weights stay in `f32`; the base is shared by every generation.
+//! weights at once and mixes every sequence with its own state. Weights are `f32`, or bf16 where they were published so; the base is shared by every generation.
 
 mod banks;
 mod layers;

@@ -9,21 +9,23 @@
 //! Nested levels (Eq. 72) are one perceptron on several time scales: the fastest is read; each moves by the gradients of its own period, which were taken at
 //! the faster level's weights (first order, as MAML's short form), and then every faster level begins again where it is.
 
+mod fits;
 mod level;
 mod saved;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use burn::{
     module::{Module, ParamGroup, ParamId},
     optim::GradientsParams,
     tensor::{Device, Tensor},
 };
+use nocturne_wire::Sha256Hex;
 use serde::{Deserialize, Serialize};
 
 use self::level::Level;
 use crate::{
-    config::ModelConfig,
+    config::{ModelConfig, wrong},
     error::ModelError,
     kernels::head::{Goal, Target, Targets, Teacher},
     model::{Model, Stream},
@@ -32,14 +34,34 @@ use crate::{
 };
 
 /// How in-session banks learn.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnlineSettings {
-    /// η of every bank, for the sum of gradients over its period.
+    /// η of every bank that `rates` does not name, for the sum of gradients over its period (Eq. 71): a bank of twice the period steps about twice as far.
     pub rate: f32,
+    /// η of banks by their names in the configuration.
+    #[serde(default)]
+    pub rates: BTreeMap<String, f32>,
     /// Norm to which the sum of one bank is cut, if any.
     #[serde(default)]
     pub clip: Option<f32>,
+}
+
+impl OnlineSettings {
+    fn check(&self, config: &ModelConfig) -> Result<(), ModelError> {
+        let learns = |name: &str| config.blocks.iter().flat_map(|block| block.cms.learning()).any(|bank| bank.name == name);
+        if let Some(name) = self.rates.keys().find(|name| !learns(name)) {
+            return wrong(format!("a rate is named for the bank {name:?}, which does not learn in a session"));
+        }
+        let numbers = self.rates.values().chain([&self.rate]);
+        if let Some(rate) = numbers.into_iter().find(|rate| !(**rate >= 0.0 && rate.is_finite())) {
+            return wrong(format!("a rate of {rate}; it must be zero or above"));
+        }
+        match self.clip.filter(|clip| !(*clip > 0.0 && clip.is_finite())) {
+            Some(clip) => wrong(format!("a clip of {clip}; it must be above zero")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A model whose sessions learn.
@@ -63,13 +85,15 @@ pub struct Session {
     stream: Stream,
     /// Tokens since the chunk's start; the last one has no successor yet.
     tokens: Vec<u32>,
+    /// The digest of the model's configuration.
+    of: String,
 }
 
 impl Online {
     /// A model with all its tensors.
     ///
     /// # Errors
-    /// When a tensor is missing, foreign or of other extents, or no bank learns in a session.
+    /// When a tensor is missing, foreign or of other extents, no bank learns in a session, or a rate is no number or that of a bank which does not learn.
     pub fn new(config: &ModelConfig, tensors: &Tensors, settings: OnlineSettings, device: &Device) -> Result<Self, ModelError> {
         let device = device.clone().autodiff();
         let periods = config.blocks.iter().flat_map(|block| block.cms.learning()).filter_map(|bank| bank.tokens());
@@ -82,6 +106,7 @@ impl Online {
             let why = format!("a period of {odd} tokens is no multiple of {chunk}, the fastest one's in any block");
             return Err(ModelError::Inconsistent(why));
         }
+        settings.check(config)?;
         let model = params::load(config, "the model of a session", tensors, &device)?;
         let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::learning(config));
         Ok(Self { config: config.clone(), model, device, settings, chunk: chunk as usize })
@@ -91,7 +116,8 @@ impl Online {
     pub fn begin(&self) -> Session {
         let initial = params::collect(&self.config, &self.model);
         let levels = Level::all(&self.config, &initial);
-        Session { model: self.model.clone(), levels, stream: Stream::default(), tokens: Vec::new() }
+        let of = serde_json::to_vec(&self.config).map(|json| Sha256Hex::of(&json).to_string()).unwrap_or_default();
+        Session { model: self.model.clone(), levels, stream: Stream::default(), tokens: Vec::new(), of }
     }
 
     /// Reads tokens; gives the logits after the last one, `[V]`.
@@ -152,6 +178,11 @@ impl Session {
     /// The tensors that this session has changed, or will, by bank: `blocks.1.cms.session` and their parts.
     pub fn banks(&self) -> Vec<(String, &Tensors)> {
         self.levels.iter().map(|level| (level.bank(), level.weights())).collect()
+    }
+
+    /// Periods of each bank that were left out, because their gradients were no numbers.
+    pub fn skipped(&self) -> Vec<(String, u64)> {
+        self.levels.iter().map(|level| (level.bank(), level.skipped)).collect()
     }
 
     /// How often each bank has moved, and the norm of its last move.

@@ -1,10 +1,19 @@
 //! Named tensors in memory and as safetensors files.
 
-use std::{borrow::Cow, collections::BTreeMap, path::Path};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{self, Write},
+    path::Path,
+};
 
 use half::f16;
 use nocturne_wire::{Sha256Hex, manifest::TensorEntry};
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::{
+    Dtype, SafeTensorError, SafeTensors, View,
+    tensor::{Metadata, TensorInfo},
+};
 
 use crate::error::ModelError;
 
@@ -20,8 +29,8 @@ pub struct Values {
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Values>;
 
-/// Marks tensors of the bank that nights change.
-pub const SLOW: &str = ".cms.slow.";
+/// Marks tensors of the banks that nights change: whatever begins with `slow`, and nothing else ([`crate::config::BankConfig`]).
+pub const SLOW: &str = ".cms.slow";
 
 /// How numbers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +110,7 @@ fn written<'a>(what: &str, tensors: &'a Tensors, precision: Precision) -> Result
 /// Writes tensors as half-precision safetensors; the same tensors always give the same bytes.
 ///
 /// # Errors
-/// When safetensors refuses the layout.
+/// When a tensor's values do not fill its extents.
 pub fn write(what: &str, tensors: &Tensors) -> Result<Vec<u8>, ModelError> {
     write_as(what, tensors, Precision::Half)
 }
@@ -109,21 +118,52 @@ pub fn write(what: &str, tensors: &Tensors) -> Result<Vec<u8>, ModelError> {
 /// Writes tensors as safetensors; the same tensors always give the same bytes.
 ///
 /// # Errors
-/// When safetensors refuses the layout.
+/// When a tensor's values do not fill its extents.
 pub fn write_as(what: &str, tensors: &Tensors, precision: Precision) -> Result<Vec<u8>, ModelError> {
     safetensors::serialize(written(what, tensors, precision)?, None)
         .map_err(|source| ModelError::Format { what: what.to_owned(), source })
 }
 
-/// Writes tensors into a file, one after the other.
+/// The same with metadata beside the tensors.
+pub(crate) fn write_with(
+    what: &str,
+    tensors: &Tensors,
+    precision: Precision,
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>, ModelError> {
+    safetensors::serialize(written(what, tensors, precision)?, Some(metadata))
+        .map_err(|source| ModelError::Format { what: what.to_owned(), source })
+}
+
+/// Writes tensors into a file, one after the other: the bytes of [`write_as`]. Rejected: the library's own way, which makes a file that only its owner may read.
 ///
 /// # Errors
-/// When safetensors refuses the layout, or the file cannot be written.
+/// When a tensor's values do not fill its extents, or the file cannot be written.
 pub fn write_file(path: &Path, tensors: &Tensors, precision: Precision) -> Result<(), ModelError> {
     let what = path.display().to_string();
     let views = written(&what, tensors, precision)?;
-    safetensors::serialize_to_file(views, None, path).map_err(|source| ModelError::Format { what, source })
+    let failed = |source: SafeTensorError| ModelError::Format { what: what.clone(), source };
+    let mut end = 0;
+    let places = views.iter().map(|(name, view)| {
+        let from = end;
+        end += view.data_len();
+        let info = TensorInfo { dtype: view.dtype(), shape: view.shape().to_vec(), data_offsets: (from, end) };
+        ((*name).to_owned(), info)
+    });
+    let header = Metadata::new(None, places.collect()).map_err(failed)?;
+    let mut header = serde_json::to_vec(&header).map_err(ModelError::Config)?;
+    header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
+    let save = || {
+        let mut file = File::create(path)?;
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        views.iter().try_for_each(|(_, view)| file.write_all(&view.data()))
+    };
+    save().map_err(|error: io::Error| failed(SafeTensorError::IoError(error)))
 }
+
+/// What the length of a file's header is a multiple of, bytes.
+const ALIGNMENT: usize = 8;
 
 /// Reads tensors of half, brain or single precision and refuses values that are not finite.
 ///

@@ -161,10 +161,14 @@ fn slow_banks_survive_the_disk_and_wrong_ones_are_refused() {
     Banks::load(&base, &bytes).unwrap();
     assert_eq!(bytes, tensors::write("slow", &tensors::read("slow", &bytes).unwrap()).unwrap());
 
-    let file = tempfile::NamedTempFile::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for precision in [Precision::Half, Precision::Brain, Precision::Single] {
-        tensors::write_file(file.path(), &slow, precision).unwrap();
-        assert_eq!(std::fs::read(file.path()).unwrap(), tensors::write_as("slow", &slow, precision).unwrap());
+        let [file, other] = ["model", "other"].map(|name| dir.path().join(format!("{precision:?}.{name}")));
+        tensors::write_file(&file, &slow, precision).unwrap();
+        std::fs::write(&other, b"").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), tensors::write_as("slow", &slow, precision).unwrap());
+        let rights = |path| std::fs::metadata(path).unwrap().permissions();
+        assert_eq!(rights(&file), rights(&other), "whoever may read other files may read this one");
     }
     let mut untrue = slow.clone();
     untrue.values_mut().for_each(|values| values.shape.push(2));

@@ -17,7 +17,7 @@ use nocturne_model::{
 };
 use nocturne_wire::manifest::Period;
 
-use self::common::{config_of, tensors_of};
+use self::common::{config_of, tensors_of, twice_slow};
 
 const STEPS: usize = 6;
 
@@ -101,7 +101,7 @@ fn every_bank_moves_in_its_own_time_and_is_heard() {
         ("titans", Wiring::Sequential),
         ("attention", Wiring::Nested),
     ];
-    for config in all.map(of) {
+    for config in all.map(of).into_iter().chain([twice_slow()]) {
         let lives = lives(&config);
         for (block, _, bank) in config.banks() {
             look_at(&config, block, bank, &lives);

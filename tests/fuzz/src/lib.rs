@@ -43,7 +43,7 @@ pub struct Target {
 }
 
 /// All parsers.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "record", run: record, samples: samples::records, slow: false },
     Target { name: "foreign", run: foreign, samples: samples::foreign, slow: false },
     Target { name: "framed", run: framed, samples: samples::framed, slow: false },
@@ -59,6 +59,7 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "import_checkpoint", run: import_checkpoint, samples: samples::checkpoints, slow: false },
     Target { name: "import_template", run: import_template, samples: samples::chat_templates, slow: true },
     Target { name: "import_tokenizer", run: import_tokenizer, samples: samples::tokenizers, slow: true },
+    Target { name: "session", run: session, samples: samples::sessions, slow: true },
     Target { name: "conversations", run: conversations_file, samples: samples::conversations, slow: true },
 ];
 
@@ -197,6 +198,14 @@ pub fn model_config(bytes: &[u8]) {
 pub fn tokenizer(bytes: &[u8]) {
     if let Ok(tokenizer) = Tokenizer::from_json(bytes) {
         tokenizer.encode("What is it?");
+    }
+}
+
+/// A saved session of a model that learns while it reads: what is taken for one can go on.
+pub fn session(bytes: &[u8]) {
+    let online = samples::online();
+    if let Ok(mut session) = online.restore(bytes) {
+        online.read(&mut session, &[1, 2, 3]);
     }
 }
 

@@ -1,13 +1,21 @@
 //! Well-formed inputs: what mutations begin with.
 
+use std::{collections::BTreeMap, sync::LazyLock};
+
 use nocturne_columns::{MetricRow, decode, seal, write_metrics};
 use nocturne_model::{
+    DeviceName, Model,
+    config::BankConfig,
+    kernels::mlp::Activation,
+    online::{Online, OnlineSettings},
     optim::OptimizerState,
+    params, presets,
     tensors::{self, Tensors, Values},
 };
 use nocturne_wire::{
     BatchName, Offset, Partition, Sha256Hex, Topic, avro,
     batch::{BatchFooter, Rewritten},
+    manifest::Period,
     path,
 };
 
@@ -113,6 +121,26 @@ pub fn tensor_files() -> Vec<Vec<u8>> {
 /// The shipped model's configuration.
 pub fn model_configs() -> Vec<Vec<u8>> {
     nocturne_model::Base::shipped_files().remove("config.json").into_iter().collect()
+}
+
+/// A small model whose sessions learn.
+pub fn online() -> &'static Online {
+    static ONLINE: LazyLock<Online> = LazyLock::new(|| {
+        let mixer = presets::mixer("titans", 4, 1).expect("a mixer");
+        let mut config = presets::model("sample", &mixer, 8, 4, 1, 0);
+        config.blocks[0].cms.banks = vec![BankConfig::perceptron("quick", Period::Tokens(2), 4, Activation::Silu)];
+        let device = DeviceName::default().open().expect("the processor");
+        let tensors = params::collect(&config, &Model::new(&config, 1, &device));
+        Online::new(&config, &tensors, OnlineSettings { rate: 0.1, rates: BTreeMap::new(), clip: None }, &device).expect("sound")
+    });
+    &ONLINE
+}
+
+/// A session between two periods.
+pub fn sessions() -> Vec<Vec<u8>> {
+    let mut session = online().begin();
+    online().read(&mut session, &[1, 2, 3, 4]);
+    session.to_bytes().into_iter().collect()
 }
 
 /// A small tokenizer.

@@ -116,7 +116,7 @@ impl CmsConfig {
         }
     }
 
-    /// Perceptrons that a session changes by the loss of its tokens, the fastest first.
+    /// Perceptrons that a session changes by the loss of its tokens ([`crate::online`]; the decoder keeps them as they are), the fastest first.
     pub fn learning(&self) -> Vec<&BankConfig> {
         let perceptron = |bank: &&BankConfig| matches!(bank.shape, BankShape::Perceptron { .. }) && bank.tokens().is_some();
         let mut banks: Vec<&BankConfig> = self.banks.iter().filter(perceptron).collect();

@@ -139,14 +139,6 @@ impl Packed {
         self.outputs
     }
 
-    /// Memory that the weights take.
-    pub fn bytes(&self) -> usize {
-        match &self.lines {
-            Lines::Single(lines) => size_of_val(&**lines),
-            Lines::Brain(lines) => size_of_val(&**lines),
-        }
-    }
-
     /// Appends the weights of one output, `[inputs]`.
     ///
     /// # Panics
@@ -389,6 +381,5 @@ mod tests {
         let mut column = Vec::new();
         packed.column(69, &mut column);
         assert_eq!(column, w[69 * 5..]);
-        assert_eq!(packed.bytes(), 3 * 5 * 2 * PANEL);
     }
 }

@@ -92,14 +92,14 @@ impl TitansMixer {
             TitansVariant::Lmm | TitansVariant::Mag { .. } => {
                 let read = self.read(way, x.clone(), past.as_deref_mut());
                 let seen = branch.attend(way, x, past);
-                let seen = way.norm(seen, branch.norm.val(), self.epsilon);
+                let seen = branch.normed(way, seen, self.epsilon);
                 let open = activation::sigmoid(way.norm(read, self.outlet.norm.val(), self.epsilon));
                 way.linear(seen * open, self.outlet.out.val())
             }
             TitansVariant::Mal { .. } => {
                 let read = self.read(way, x.clone(), past.as_deref_mut());
                 let said = self.outlet.leave(way, x.clone(), read);
-                let input = way.norm(x + said.clone(), branch.norm.val(), self.epsilon);
+                let input = branch.normed(way, x + said.clone(), self.epsilon);
                 said + branch.project(way, branch.attend(way, input, past))
             }
             TitansVariant::Mac { segment, .. } => {

@@ -22,6 +22,8 @@ pub(super) struct Level {
     pub(super) gathered: Tensors,
     pub(super) counted: usize,
     pub(super) fired: u64,
+    /// Periods whose gradients were no numbers.
+    pub(super) skipped: u64,
     pub(super) last_move: f32,
 }
 
@@ -45,6 +47,7 @@ impl Level {
                     gathered: BTreeMap::new(),
                     counted: 0,
                     fired: 0,
+                    skipped: 0,
                     last_move: 0.0,
                 });
             }
@@ -62,6 +65,11 @@ impl Level {
 
     pub(super) fn set_weights(&mut self, weights: Tensors) {
         self.weights = weights;
+    }
+
+    /// Whether a period may be so far: whole chunks, and not at its end.
+    pub(super) fn may_have_counted(&self, tokens: usize, chunk: usize) -> bool {
+        tokens < self.period && tokens.is_multiple_of(chunk)
     }
 
     /// Adds the gradients of so many tokens.
@@ -105,18 +113,26 @@ impl Level {
     }
 
     fn descend(&mut self, settings: &OnlineSettings) {
+        let rate = settings.rates.get(&self.name).copied().unwrap_or(settings.rate);
         let norm = self.gathered.values().map(|g| dot(&g.data, &g.data)).sum::<f32>().sqrt();
+        if !norm.is_finite() {
+            // A step that is no number would be the end of the session; the tokens are lost to this bank instead.
+            self.skipped += 1;
+            self.gathered.clear();
+            self.counted = 0;
+            return;
+        }
         let factor = settings.clip.filter(|clip| norm > *clip).map_or(1.0, |clip| clip / norm);
         for (name, gradient) in &mut self.gathered {
             scale(&mut gradient.data, factor);
             if let Some(weights) = self.weights.get_mut(name) {
                 // A rate of zero leaves every bit as it is, that of negative zeros included.
-                if settings.rate != 0.0 {
-                    axpy(&mut weights.data, -settings.rate, &gradient.data);
+                if rate != 0.0 {
+                    axpy(&mut weights.data, -rate, &gradient.data);
                 }
             }
         }
-        self.last_move = settings.rate * norm * factor;
+        self.last_move = rate * norm * factor;
         self.fired += 1;
         self.gathered.clear();
         self.counted = 0;

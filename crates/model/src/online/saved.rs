@@ -1,34 +1,37 @@
 //! A session as bytes, and back.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::{Online, Session};
 use crate::{
+    config::wrong,
     error::ModelError,
     memory::{fast, hope, titans},
     mixers::Past,
     model::Stream,
     params,
-    tensors::{Tensors, Values},
+    tensors::{Precision, Tensors, Values},
 };
 
 /// What is no tensor.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Counts {
-    tokens: Vec<u32>,
-    blocks: Vec<BlockCounts>,
+pub(super) struct Counts {
+    /// The digest of the configuration.
+    model: String,
+    pub(super) tokens: Vec<u32>,
+    pub(super) blocks: Vec<BlockCounts>,
     levels: Vec<LevelCounts>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BlockCounts {
-    position: usize,
-    filled: usize,
-    banks: Vec<Option<usize>>,
+pub(super) struct BlockCounts {
+    pub(super) position: usize,
+    pub(super) filled: usize,
+    pub(super) banks: Vec<Option<usize>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,13 +39,15 @@ struct BlockCounts {
 struct LevelCounts {
     counted: usize,
     fired: u64,
+    #[serde(default)]
+    skipped: u64,
     last_move: f32,
 }
 
 /// The key of the counts in the file's metadata.
 const COUNTS: &str = "session";
 /// What the file is called in errors.
-const WHAT: &str = "the saved session";
+pub(super) const WHAT: &str = "the saved session";
 
 fn kept<const D: usize>(tensors: &mut Tensors, name: String, tensor: &Tensor<D>) {
     let shape = tensor.dims().to_vec();
@@ -51,7 +56,7 @@ fn kept<const D: usize>(tensors: &mut Tensors, name: String, tensor: &Tensor<D>)
 }
 
 /// Tensors of a stream under `stream.<block>.…`.
-fn keep(stream: &Stream) -> (Tensors, Vec<BlockCounts>) {
+pub(super) fn keep(stream: &Stream) -> (Tensors, Vec<BlockCounts>) {
     let mut tensors = Tensors::new();
     let mut counts = Vec::new();
     for (n, (past, memories)) in stream.blocks.iter().enumerate() {
@@ -147,22 +152,16 @@ impl Session {
     /// When the file cannot be written.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
         let (mut tensors, blocks) = keep(&self.stream);
-        let mut counts = Counts { tokens: self.tokens.clone(), blocks, levels: Vec::new() };
+        let mut counts = Counts { model: self.of.clone(), tokens: self.tokens.clone(), blocks, levels: Vec::new() };
         for (n, level) in self.levels.iter().enumerate() {
             let under = |part: &str, name: &String| format!("level.{n}.{part}.{name}");
             tensors.extend(level.weights().iter().map(|(name, v)| (under("weights", name), v.clone())));
             tensors.extend(level.gathered.iter().map(|(name, v)| (under("gathered", name), v.clone())));
-            counts.levels.push(LevelCounts { counted: level.counted, fired: level.fired, last_move: level.last_move });
-        }
-        let bytes: Vec<(&String, Vec<u8>)> =
-            tensors.iter().map(|(name, v)| (name, v.data.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
-        let format = |source| ModelError::Format { what: WHAT.to_owned(), source };
-        let mut views = Vec::with_capacity(bytes.len());
-        for (name, data) in &bytes {
-            views.push((name.as_str(), TensorView::new(Dtype::F32, tensors[*name].shape.clone(), data).map_err(format)?));
+            let (counted, fired, skipped, last_move) = (level.counted, level.fired, level.skipped, level.last_move);
+            counts.levels.push(LevelCounts { counted, fired, skipped, last_move });
         }
         let counts = serde_json::to_string(&counts).map_err(ModelError::Config)?;
-        safetensors::serialize(views, Some([(COUNTS.to_owned(), counts)].into())).map_err(format)
+        crate::tensors::write_with(WHAT, &tensors, Precision::Single, [(COUNTS.to_owned(), counts)].into())
     }
 }
 
@@ -179,10 +178,10 @@ impl Online {
         let counts: Counts = serde_json::from_str(counts.ok_or_else(missing)?).map_err(ModelError::Config)?;
         let tensors = crate::tensors::read(WHAT, bytes)?;
         let mut session = self.begin();
-        let fits = counts.levels.len() == session.levels.len() && counts.tokens.len() <= self.chunk;
-        if !fits || counts.blocks.len() > self.config.blocks.len() {
-            return Err(ModelError::Inconsistent(format!("{WHAT} is of a model with other banks or blocks")));
+        if counts.model != session.of || counts.levels.len() != session.levels.len() {
+            return wrong(format!("{WHAT} is of another model"));
         }
+        self.check_stream(&counts, &tensors)?;
         for (n, (level, counts)) in session.levels.iter_mut().zip(&counts.levels).enumerate() {
             let part = |part: &str| -> Tensors {
                 let under = format!("level.{n}.{part}.");
@@ -192,16 +191,23 @@ impl Online {
             let weights = part("weights");
             let expected = level.weights().iter().map(|(name, v)| (name.clone(), v.shape.clone())).collect();
             crate::tensors::check_layout(WHAT, &weights, &expected)?;
+            let gathered = part("gathered");
+            if !gathered.is_empty() {
+                crate::tensors::check_layout(WHAT, &gathered, &expected)?;
+            }
+            if !level.may_have_counted(counts.counted, self.chunk) {
+                return wrong(format!("{WHAT} has counted {} tokens for {}", counts.counted, level.bank()));
+            }
             level.set_weights(weights);
-            level.gathered = part("gathered");
-            (level.counted, level.fired, level.last_move) = (counts.counted, counts.fired, counts.last_move);
+            level.gathered = gathered;
+            (level.counted, level.fired, level.skipped) = (counts.counted, counts.fired, counts.skipped);
+            level.last_move = counts.last_move;
         }
         let read = super::level::Level::read(&session.levels);
         session.model = params::replace(&self.config, session.model, &read, &self.device);
         let blocks = counts.blocks.iter().enumerate();
-        let inner = self.device.clone();
         session.stream.blocks =
-            blocks.map(|(block, counts)| Found { tensors: &tensors, block, device: &inner }.block(counts)).collect();
+            blocks.map(|(block, counts)| Found { tensors: &tensors, block, device: &self.device }.block(counts)).collect();
         session.tokens = counts.tokens;
         Ok(session)
     }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "every test file uses some of it")]
 #![allow(clippy::unwrap_used, reason = "a test that panics says what it found")]
 
+pub(crate) mod online;
+
 use burn::tensor::Device;
 use nocturne_model::{
     Model, ModelConfig,
@@ -42,6 +44,7 @@ pub(crate) fn config_of(name: &str, wiring: Wiring) -> ModelConfig {
 pub(crate) fn every() -> Vec<ModelConfig> {
     let mut all: Vec<ModelConfig> = presets::MIXERS.iter().map(|name| config_of(name, Wiring::Independent)).collect();
     all.extend([config_of("gated-delta", Wiring::Sequential), config_of("attention", Wiring::Nested)]);
+    all.push(twice_slow());
     let mut llama = config_of("attention", Wiring::Independent);
     llama.name = "attention with everything".into();
     for block in &mut llama.blocks {
@@ -51,6 +54,16 @@ pub(crate) fn every() -> Vec<ModelConfig> {
     }
     all.push(llama);
     all
+}
+
+/// Two banks of a block that nights change.
+pub(crate) fn twice_slow() -> ModelConfig {
+    let mut config = config_of("gated-delta", Wiring::Independent);
+    config.name = "gated-delta with two nightly banks".into();
+    let second = BankConfig::perceptron("slow_wide", Period::Night, 30, Activation::SquaredRelu);
+    config.blocks.iter_mut().for_each(|block| block.cms.banks.push(second.clone()));
+    config.check().unwrap();
+    config
 }
 
 /// A random model in which nothing is at the zero or the one that it begins with, so that everything is seen.

@@ -53,7 +53,7 @@ impl BranchWeights {
             turner: Turner::new(c.head_width, &ROPE),
             start: Seen::default(),
             out: under.find_matrix("out"),
-            norm: under.take("norm"),
+            norm: under.find("norm").unwrap_or_default(),
             ask: under.find_matrix("ask").map(|ask| [ask, under.matrix("answer")]),
             inner: c.heads * c.head_width,
             epsilon: config.norm_epsilon,

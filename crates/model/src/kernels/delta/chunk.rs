@@ -22,7 +22,7 @@ pub struct HeadInput<T> {
     pub k: Vec<T>,
     /// Values.
     pub v: Vec<T>,
-    /// Write strengths in (0, 1).
+    /// Write strengths in (0, 1), or (0, 2) where eigenvalues may be negative.
     pub beta: Vec<T>,
     /// Logarithms of the decays, not above 0.
     pub log_decay: Vec<T>,

@@ -22,8 +22,8 @@ pub struct Branch {
     pub inlet: Inlet,
     /// `[H W, C]`; MAG has none, its heads are gated before they leave.
     pub out: Option<Param<Tensor<2>>>,
-    /// Gain of a norm: of heads `[W]` (MAG), of the input `[C]` (MAL), or unused.
-    pub norm: Param<Tensor<1>>,
+    /// Gain of a norm: of heads `[W]` (MAG) or of the input `[C]` (MAL); MAC has none.
+    pub norm: Option<Param<Tensor<1>>>,
     /// `[C, H W]`: what MAC asks the memory.
     pub ask: Option<Param<Tensor<2>>>,
     /// `[H W, C]`: what it answers, as a token.
@@ -57,7 +57,7 @@ impl Branch {
             persistent: (op.prefix > 0).then(|| init.normal([op.prefix, width], 1.0)),
             inlet: Inlet::new(width, 3 * inner, 0, false, false, init),
             out: (!mag).then(|| init.quiet_weight(inner, width)),
-            norm: init.constant([if mag { c.head_width } else { width }], 1.0),
+            norm: (!mac).then(|| init.constant([if mag { c.head_width } else { width }], 1.0)),
             ask: mac.then(|| init.weight(width, inner)),
             answer: mac.then(|| init.weight(inner, width)),
             op,
@@ -105,6 +105,13 @@ impl Branch {
         let out = self.follow(pairs, past);
         let inner = out.dims()[2];
         out.reshape([batch, time, 2 * inner]).narrow(2, inner, inner)
+    }
+
+    pub(super) fn normed(&self, way: Way, x: Tensor<3>, epsilon: f32) -> Tensor<3> {
+        match &self.norm {
+            Some(gain) => way.norm(x, gain.val(), epsilon),
+            None => x,
+        }
     }
 
     pub(super) fn project(&self, way: Way, heads: Tensor<3>) -> Tensor<3> {
