@@ -1,6 +1,6 @@
 //! The tensors of a checkpoint: one `model.safetensors`, or shards that a `model.safetensors.index.json` lists.
 //!
-//! A checkpoint may be larger than memory. It is read through a [`Source`] that gives parts of files: first every file's header, from which everything about names, types and extents is checked,
+//! A checkpoint is not read into memory as bytes. It is read through a [`Source`] that gives parts of files: first every file's header, from which everything about names, types and extents is checked,
 //! then one tensor after the other. Rejected: mapping files into memory, which needs unsafe code, and which a file that is cut while it is read turns into a crash.
 
 use std::{
@@ -27,6 +27,8 @@ pub use layout::{HEAD, layout};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// Tables of rotations, which old checkpoints have and nobody reads.
+const UNREAD: &str = ".rotary_emb.inv_freq";
 /// Longest header of a file and longest index, bytes; the safetensors library has the same limit for headers.
 const LONGEST: u64 = 100_000_000;
 /// Types of numbers that are read.
@@ -100,9 +102,10 @@ impl<S: Source> Checkpoint<S> {
         self.places.keys().map(|name| &**name)
     }
 
-    /// The precision in which all tensors can be kept without loss: theirs, where all have the same.
+    /// The precision in which all tensors that are read can be kept without loss: theirs, where all have the same.
     pub fn precision(&self) -> Precision {
-        let all = |dtype| self.places.values().all(|place| place.dtype == dtype);
+        let read = || self.places.iter().filter(|(name, _)| !name.ends_with(UNREAD)).map(|(_, place)| place.dtype);
+        let all = |dtype| read().all(|read| read == dtype);
         match () {
             () if all(Dtype::F16) => Precision::Half,
             () if all(Dtype::BF16) => Precision::Brain,
@@ -131,7 +134,7 @@ impl<S: Source> Checkpoint<S> {
                 return Err(self.mismatch(name, place, format!("of shape {:?}", place.shape), format!("shape {shape:?}")));
             }
         }
-        let unread = |name: &&String| !expected.contains_key(*name) && !name.ends_with(".rotary_emb.inv_freq");
+        let unread = |name: &&String| !expected.contains_key(*name) && !name.ends_with(UNREAD);
         match self.places.iter().find(|(name, _)| unread(name)) {
             Some((name, place)) => Err(ModelError::Foreign { what: place.file.clone(), tensor: name.clone() }),
             None => Ok(()),

@@ -264,6 +264,46 @@ mod tests {
         assert!(refused.contains("perceptrons with biases (`mlp_bias`)") && refused.contains("perceptrons without"), "{refused}");
     }
 
+    /// `hidden_size`, `num_hidden_layers`, `num_attention_heads`, `num_key_value_heads`, `intermediate_size`, `vocab_size`, `max_position_embeddings`, as the
+    /// published `config.json` files have them.
+    const PUBLISHED: [(&str, &str, [u64; 7]); 9] = [
+        ("Llama 2 70B", "llama", [8192, 80, 64, 8, 28_672, 32_000, 4096]),
+        ("Llama 3.2 1B", "llama", [2048, 16, 32, 8, 8192, 128_256, 131_072]),
+        ("Llama 3.1 405B", "llama", [16_384, 126, 128, 8, 53_248, 128_256, 131_072]),
+        ("SmolLM2 360M", "llama", [960, 32, 15, 5, 2560, 49_152, 8192]),
+        ("Mistral 7B v0.1", "mistral", [4096, 32, 32, 8, 14_336, 32_000, 32_768]),
+        ("Mistral Large", "mistral", [12_288, 88, 96, 8, 28_672, 32_768, 131_072]),
+        ("Qwen2.5 72B", "qwen2", [8192, 80, 64, 8, 29_568, 152_064, 131_072]),
+        ("Qwen2.5 7B 1M", "qwen2", [3584, 28, 28, 4, 18_944, 152_064, 1_010_000]),
+        ("Qwen3 32B", "qwen3", [5120, 64, 64, 8, 25_600, 151_936, 40_960]),
+    ];
+
+    #[test]
+    fn extents_of_published_models_are_within_what_is_supported() {
+        for (name, family, [width, layers, heads, kv_heads, hidden, vocab, context]) in PUBLISHED {
+            // Without a key for it, Mistral's window is 4096 tokens.
+            let json = serde_json::json!({"model_type": family, "vocab_size": vocab, "hidden_size": width, "num_hidden_layers": layers,
+                "num_attention_heads": heads, "num_key_value_heads": kv_heads, "intermediate_size": hidden,
+                "max_position_embeddings": context, "use_sliding_window": true});
+            let files: Files = [("config.json".to_owned(), json.to_string().into_bytes())].into();
+            let foreign = Foreign::read(&files).unwrap();
+            let slow = SlowBanks::Add { hidden: 512, layers: Layers::All };
+            let config = config(name, &foreign, true, &slow).unwrap();
+            assert!(config.check().is_ok(), "{name}: {:?}", config.check());
+        }
+    }
+
+    #[test]
+    fn rotations_beyond_single_precision_are_refused() {
+        let json = serde_json::json!({"model_type": "llama", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "intermediate_size": 48, "rope_theta": 1e300});
+        let files: Files = [("config.json".to_owned(), json.to_string().into_bytes())].into();
+        let foreign = Foreign::read(&files).unwrap();
+        let config = config("test", &foreign, true, &SlowBanks::Add { hidden: 8, layers: Layers::All }).unwrap();
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.contains("theta of its rotary positions is inf"), "{refused}");
+    }
+
     #[test]
     fn slow_banks_are_named_by_layers() {
         let these = |layers: &[usize]| Layers::These(layers.iter().copied().collect());

@@ -9,11 +9,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::{
-    Files,
-    error::ImportError,
-    template::{ChatTemplate, TemplateSource},
-};
+use super::{Files, error::ImportError, template::TemplateSource};
 
 pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
@@ -99,15 +95,6 @@ impl Settings {
             }
         }
     }
-}
-
-/// The compiled chat template of a checkpoint.
-///
-/// # Errors
-/// When there is none, or it is not Jinja.
-pub fn find_template(files: &Files) -> Result<ChatTemplate, ImportError> {
-    let (file, source) = Settings::read(files)?.template(files)?;
-    ChatTemplate::new(&file, source)
 }
 
 fn inconsistent(file: &str, why: impl Into<String>) -> ImportError {

@@ -29,6 +29,9 @@ use crate::{
     import::{ImportError, template::is_space},
 };
 
+/// Bytes of a control token, at most: all its beginnings and endings are kept, and looked for at both ends of every text.
+const LONGEST: usize = 256;
+
 /// The tokens that only a chat template may write.
 #[derive(Debug)]
 pub(super) struct Controls {
@@ -59,6 +62,11 @@ impl Controls {
             .filter(|(_, token)| !token.content.is_empty() && (token.special || named(token)))
             .map(|(id, token)| Control { id, written: !token.special, token })
             .collect();
+        if let Some(control) = list.iter().find(|control| control.token.content.len() > LONGEST) {
+            let start: String = control.token.content.chars().take(20).collect();
+            let why = format!("its control token {} (`{start}…`) is longer than {LONGEST} bytes", control.id);
+            return Err(ModelError::Tokenizer(why));
+        }
         let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(list.iter().map(|c| &c.token.content));
         let finder =
             finder.map_err(|error| ModelError::Tokenizer(format!("its special tokens cannot be searched for: {error}")))?;

@@ -187,6 +187,18 @@ fn ids_that_the_file_contradicts_are_refused() {
     assert!(refused.to_string().contains("gives the token <|im_end|> the id 300, its vocabulary 257"), "{refused}");
 }
 
+/// Every beginning and ending of one is kept: a long one would take all of a machine's memory.
+#[test]
+fn a_control_token_as_long_as_a_text_is_refused() {
+    let mut json = by_bytes();
+    json["added_tokens"][1]["content"] = "<".repeat(200_000).into();
+    let refused = Tokenizer::foreign(json.to_string().as_bytes(), CHATML).unwrap_err();
+    assert!(
+        refused.to_string().contains("its control token 257 (`<<<<<<<<<<<<<<<<<<<<…`) is longer than 256 bytes"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn a_vocabulary_that_makes_control_tokens_of_text_is_refused() {
     let mut json = by_bytes();

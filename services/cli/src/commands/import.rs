@@ -1,12 +1,14 @@
 //! `nocturne model import`
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, ErrorKind, Read, Seek, SeekFrom},
     ops::Range,
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use clap::Args;
 use nocturne_model::{
     Chat, ChatLayout, ModelConfig, Tokenizer,
@@ -73,6 +75,8 @@ impl Source for Folder<'_> {
     }
 }
 
+const MODEL_FILE: &str = "model.safetensors";
+
 #[derive(Serialize)]
 struct Summary {
     name: String,
@@ -105,16 +109,18 @@ pub(super) fn run(global: &Global, args: &ImportArgs) -> anyhow::Result<Outcome>
         "reading the rehearsal set",
         "it is JSON lines, each with a task and turns, as `rehearsal.jsonl` of the shipped base",
     )?;
-    let written = [
+    if tokenizer.vocab() > imported.config.vocab {
+        let found = format!("its tokenizer has {} entries, its model {}", tokenizer.vocab(), imported.config.vocab);
+        return Err(refused(format!("{doing}: {found}"), hint));
+    }
+    let small = [
         ("config.json", serde_json::to_vec_pretty(&imported.config)?),
         ("tokenizer.json", tokenizer.to_json()?),
         (CHAT_FILE, chat.to_json()?),
         ("rehearsal.jsonl", rehearsal.unwrap_or_default()),
     ];
     let summary = summary(&imported.config, args);
-    write(&args.out, &written, imported)
-        .advise(format!("writing the base into {}", args.out.display()), "free some space, or name another folder")?;
-    bases::load(&bases::files(Some(&args.out))?)?;
+    write(&args.out, small, imported)?;
     output::show(global.format, &summary, text)?;
     Ok(Outcome::Done)
 }
@@ -146,17 +152,24 @@ fn small_files(dir: &Path) -> io::Result<Files> {
     Ok(files)
 }
 
-/// The configuration last: a folder without one is no base. Tensors are gone afterwards, so that the base that is tried has their place in memory.
-fn write(out: &Path, files: &[(&str, Vec<u8>)], imported: Imported) -> anyhow::Result<()> {
-    fs::create_dir_all(out)?;
+/// The configuration last, and only when the base could be loaded: a folder without one is no base. Tensors are gone before, so that the base that is tried has
+/// their place in memory.
+fn write<const N: usize>(out: &Path, small: [(&str, Vec<u8>); N], imported: Imported) -> anyhow::Result<()> {
     let put = |name: &str, save: &dyn Fn(&Path) -> anyhow::Result<()>| {
         let partial = out.join(format!("{name}.partial"));
-        save(&partial)?;
-        anyhow::Ok(fs::rename(partial, out.join(name))?)
+        let saved = save(&partial).and_then(|()| Ok(fs::rename(&partial, out.join(name))?));
+        saved.advise(format!("writing {}", out.join(name).display()), "free some space, or name another folder")
     };
-    put("model.safetensors", &|path| Ok(tensors::write_file(path, &imported.tensors, imported.precision)?))?;
+    fs::create_dir_all(out).advise(format!("making {}", out.display()), "name another folder")?;
+    put(MODEL_FILE, &|path| Ok(tensors::write_file(path, &imported.tensors, imported.precision)?))?;
     drop(imported);
-    files.iter().rev().try_for_each(|(name, bytes)| put(name, &|path| Ok(fs::write(path, bytes)?)))
+    let mut files: BTreeMap<String, Bytes> = small.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into())).collect();
+    let model = out.join(MODEL_FILE);
+    files.insert(MODEL_FILE.to_owned(), fs::read(&model).map(Bytes::from).advise(format!("reading {}", model.display()), "")?);
+    bases::load(&files)?;
+    files.remove(MODEL_FILE);
+    let configuration = files.remove_entry("config.json");
+    files.into_iter().chain(configuration).try_for_each(|(name, bytes)| put(&name, &|path| Ok(fs::write(path, &bytes)?)))
 }
 
 fn summary(config: &ModelConfig, args: &ImportArgs) -> Summary {

@@ -1,6 +1,9 @@
 //! What templates expect of Python: methods of strings, white space, and JSON as `json.dumps` writes it.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+};
 
 use minijinja::{
     Environment, Error, ErrorKind, State, Value,
@@ -34,8 +37,10 @@ impl Side {
     const BOTH: Self = Self { left: true, right: true };
 }
 
+/// A set, because a template may name as many characters as it likes: nobody counts the comparisons.
 fn strip<'a>(text: &'a str, chars: Option<&str>, side: Side) -> &'a str {
-    let cut = |c: char| chars.map_or_else(|| is_space(c), |chars| chars.contains(c));
+    let chars: Option<HashSet<char>> = chars.map(|chars| chars.chars().collect());
+    let cut = |c: char| chars.as_ref().map_or_else(|| is_space(c), |chars| chars.contains(&c));
     let text = if side.left { text.trim_start_matches(cut) } else { text };
     if side.right { text.trim_end_matches(cut) } else { text }
 }

@@ -140,6 +140,9 @@ fn work_and_output_are_bounded() {
     ] {
         refusal(template);
     }
+    let (many, others) = ("a".repeat(1_000_000), "b".repeat(1_000_000) + "a");
+    let stripped = compiled("{{ messages[0].content.strip(messages[1].content) }}");
+    assert_eq!(stripped.render(&[(Role::User, &many), (Role::Assistant, &others)], false).unwrap(), "");
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
 
