@@ -19,13 +19,19 @@ mod statistics;
 mod store;
 mod tables;
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+    time::Instant,
+};
 
 use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use nocturne_synthetic::{Task, catalog};
+use nocturne_wire::Sha256Hex;
 
 use self::{
     cell::Sweep,
@@ -52,7 +58,7 @@ Examples:
 
 A file of --mixers names and sets up each as a recipe's `mixer`:
   [mine]
-  kind = \"delta_net\"
+  kind = \"deltanet\"
   heads = 2
   key_width = 32
   value_width = 32
@@ -157,7 +163,8 @@ pub(super) async fn run(global: &Global, args: ModelArgs) -> anyhow::Result<Outc
         let own = args.mixers.as_deref().map(architectures::read_own).transpose()?.unwrap_or_default();
         let architectures = architectures::all(args.size, own);
         let begun = Instant::now();
-        let surroundings = Surroundings { clock: &|| begun.elapsed().as_secs_f64(), tell: &output::tell };
+        let program = program()?;
+        let surroundings = Surroundings { program: &program, clock: &|| begun.elapsed().as_secs_f64(), tell: &output::tell };
         let report = measure(&args, architectures.as_ref(), &surroundings)?;
         output::show(format, &report, tables::report)?;
         Ok(Outcome::of(report.failures.is_empty()))
@@ -165,8 +172,31 @@ pub(super) async fn run(global: &Global, args: ModelArgs) -> anyhow::Result<Outc
     .await?
 }
 
+/// A digest of the running program: a cell that another build measured is no cell of this one.
+fn program() -> anyhow::Result<String> {
+    let digest = || {
+        let mut file = File::open(std::env::current_exe()?)?;
+        let mut blocks = String::new();
+        loop {
+            let mut block = Vec::new();
+            if (&mut file).take(BLOCK).read_to_end(&mut block)? == 0 {
+                return Ok::<_, io::Error>(Sha256Hex::of(blocks.as_bytes()).to_string());
+            }
+            blocks.push_str(Sha256Hex::of(&block).as_str());
+        }
+    };
+    digest().advise(
+        "reading this program, whose digest tells its measurements from those of another",
+        "run it from a file that it may read",
+    )
+}
+
+/// Bytes of the program that are in memory at once.
+const BLOCK: u64 = 1 << 20;
+
 /// What a sweep needs of the process.
 struct Surroundings<'a> {
+    program: &'a str,
     clock: &'a dyn Fn() -> f64,
     tell: &'a dyn Fn(&str),
 }
@@ -176,8 +206,8 @@ fn measure(args: &ModelArgs, architectures: &dyn Architectures, surroundings: &S
     let (tasks, mixers) = (args.tasks()?, args.mixers(&architectures.names())?);
     let store = Store::open(&args.out, args.again)?;
     let (policy, budget) = (Policy::default(), args.budget());
-    let Surroundings { clock, tell } = *surroundings;
-    let harness = Harness { architectures, policy: &policy, budget, store: &store, clock, tell };
+    let Surroundings { program, clock, tell } = *surroundings;
+    let harness = Harness { architectures, policy: &policy, budget, store: &store, program, clock, tell };
     let mut sweep = harness.sweep(&tasks, &mixers, args.seeds);
     if args.speed {
         sweep.merge(harness.speeds(&mixers, &CONTEXTS));

@@ -1,7 +1,9 @@
 //! `nocturne bench peers`: the same work by this program, by PyTorch and by candle, in one run on one machine.
 //!
-//! Decoding is of a Llama-shaped checkpoint with random weights, which all of them read from the same files; training is of small models whose equations
-//! are the same. Each program uses as many threads as it does by itself. Programs take turns, so that a machine that slows down slows all of them down, and the best of each one's turns counts.
+//! Decoding is of a Llama-shaped checkpoint with random weights, which all of them read from the same files; training is of small models that begin with the same
+//! weights, and a peer whose first loss is another one is refused. Each program uses as many threads as it does by itself. Programs take turns, so that a machine that
+//! slows down slows all of them down; medians and ranges of the turns are shown. PyTorch cuts the norm of all gradients at once, which costs it less than one cut a
+//! parameter, as we do; candle computes in f32, because its products in bf16 have no fast path on this kind of machine.
 
 mod checkpoint;
 mod ours;
@@ -49,7 +51,7 @@ pub(super) struct PeersArgs {
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 8], value_parser = clap::value_parser!(u64).range(1..=256))]
     batch: Vec<u64>,
     /// Turns of each program
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Seconds that each piece of work runs in a turn
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -146,10 +148,10 @@ pub(super) fn run(global: &Global, args: &PeersArgs) -> anyhow::Result<Outcome> 
     let mut ours = ours::Ours::load(&request)?;
     for round in 1..=args.rounds {
         eprintln!("round {round} of {}: nocturne", args.rounds);
-        report.add(ours.measure(&works, Duration::from_secs(args.seconds)));
+        report.add(ours.measure(&works, Duration::from_secs(args.seconds)))?;
         for peer in &peers {
             eprintln!("round {round} of {}: {}", args.rounds, peer.name());
-            report.add(peer.measure(&request)?);
+            report.add(peer.measure(&request)?)?;
         }
     }
     if let Some(file) = &args.json {

@@ -98,7 +98,7 @@ impl Architectures for Mixers {
 
     fn settings(&self, architecture: &str, task: &Task) -> serde_json::Value {
         let config = self.config_for(architecture, task).ok();
-        json!({"config": config, "optimizer": "AdamW, beta 0.9 and 0.98, weight decay 0.01 on matrices, gradients cut to a norm of 1"})
+        json!({"config": config, "optimizer": "AdamW, beta 0.9 and 0.98, weight decay 0.01 on matrices, the gradient of each parameter cut to a norm of 1"})
     }
 
     fn learner(&self, architecture: &str, task: &Task, seed: u64) -> anyhow::Result<Box<dyn Learner>> {

@@ -8,13 +8,14 @@ use super::{
     policy::{Policy, Tried},
 };
 
-/// What every settings of a cell hold: another release measures again.
+/// What a report says of the program.
 pub(super) const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// What a run depends on, and a try of a learning rate.
 #[derive(Debug, Serialize)]
 pub(super) struct RunSettings<'a> {
-    pub(super) release: &'a str,
+    /// Whose code was measured: another build measures again.
+    pub(super) program: &'a str,
     pub(super) task: &'a str,
     pub(super) setup: &'a Setup,
     pub(super) architecture: &'a str,
@@ -28,7 +29,7 @@ pub(super) struct RunSettings<'a> {
 /// What a measurement of speed depends on.
 #[derive(Debug, Serialize)]
 pub(super) struct SpeedSettings<'a> {
-    pub(super) release: &'a str,
+    pub(super) program: &'a str,
     pub(super) architecture: &'a str,
     pub(super) architecture_settings: &'a serde_json::Value,
     pub(super) context: usize,

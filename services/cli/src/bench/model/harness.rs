@@ -6,7 +6,7 @@ use anyhow::Context;
 use nocturne_synthetic::{Example, Part, Task};
 
 use super::{
-    cell::{Cell, Failure, RELEASE, Run, RunSettings, Scored, SpeedCell, SpeedSettings, Sweep, Tuning},
+    cell::{Cell, Failure, Run, RunSettings, Scored, SpeedCell, SpeedSettings, Sweep, Tuning},
     learner::{Architectures, Budget, Learner, Score, Trained},
     memory,
     policy::{self, Policy, TUNING_SEED, Tried},
@@ -26,6 +26,8 @@ pub(super) struct Harness<'a> {
     pub(super) policy: &'a Policy,
     pub(super) budget: Budget,
     pub(super) store: &'a Store,
+    /// The digest of the code that is measured.
+    pub(super) program: &'a str,
     /// Seconds since any moment; it never goes back.
     pub(super) clock: &'a dyn Fn() -> f64,
     /// Hears what is being done.
@@ -114,7 +116,7 @@ impl Harness<'_> {
         seed: u64,
     ) -> RunSettings<'a> {
         RunSettings {
-            release: RELEASE,
+            program: self.program,
             task: task.name(),
             setup: task.setup(),
             architecture,
@@ -171,7 +173,7 @@ impl Harness<'_> {
 
     fn speed(&self, architecture: &str, context: usize) -> anyhow::Result<SpeedCell> {
         let architecture_settings = &self.architectures.speed_settings(architecture);
-        let settings = SpeedSettings { release: RELEASE, architecture, architecture_settings, context };
+        let settings = SpeedSettings { program: self.program, architecture, architecture_settings, context };
         let kept = self.store.keep(&format!("speed--{architecture}--{context}"), &settings, || {
             let watched = memory::watch();
             Ok((self.architectures.speed(architecture, context)?, watched.peak_bytes()))

@@ -128,7 +128,38 @@ fn parsed(arguments: &[&str]) -> Result<ModelArgs, String> {
 fn measured(args: &ModelArgs, architectures: &Pretended) -> anyhow::Result<Report> {
     let now = Cell::new(0.0);
     let clock = || now.replace(now.get() + 1.0);
-    measure(args, architectures, &Surroundings { clock: &clock, tell: &|_| () })
+    measure(args, architectures, &Surroundings { program: "test", clock: &clock, tell: &|_| () })
+}
+
+#[test]
+fn what_another_build_measured_is_measured_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().to_str().expect("UTF-8");
+    let args = parsed(&["--task", "parity", "--mixer", "good", "--seeds", "1", "--steps", "60", "--out", out]).expect("sound");
+    let architectures = pretended(&["good"]);
+    let build = |program| {
+        let now = Cell::new(0.0);
+        let clock = || now.replace(now.get() + 1.0);
+        measure(&args, &architectures, &Surroundings { program, clock: &clock, tell: &|_| () }).expect("measured");
+        architectures.made.borrow().len()
+    };
+    let first = build("one");
+    assert_eq!(build("one"), first);
+    assert!(build("another") > first);
+}
+
+#[test]
+fn mixers_in_the_help_are_as_they_are_read() {
+    let file: String = EXAMPLES
+        .lines()
+        .skip_while(|line| *line != "  [mine]")
+        .take_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n");
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("mine.toml");
+    std::fs::write(&path, file).expect("written");
+    assert!(architectures::read_own(&path).expect("sound").contains_key("mine"));
 }
 
 /// A sweep of these arguments into the folder, of 60 steps a run unless they say otherwise: enough that the warm-up ends on a step.

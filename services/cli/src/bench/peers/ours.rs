@@ -9,6 +9,7 @@ use nocturne_model::{
     import::{Files, SlowBanks, convert},
     model::SlowBank,
     optim, presets,
+    tensors::{self, Precision},
     train::{Aim, Lesson, Row, Trainer},
 };
 
@@ -37,18 +38,25 @@ impl Ours {
         let base = Base::assemble(imported.config, tokenizer, imported.tensors).context("assembling the model")?;
         let banks = Banks::load(&base, &base.untrained_banks()?)?;
         let base = Arc::new(base.to_serve());
+        for work in request.works {
+            let Some((file, trainer)) = beginning(work) else { continue };
+            tensors::write_file(&request.checkpoint.join(file), &trainer.tensors(), Precision::Single)
+                .context("writing what training begins with")?;
+        }
         Ok(Self { weights: Weights::new(Arc::clone(&base), banks), base })
     }
 
     /// Does all of it once.
     pub(super) fn measure(&mut self, works: &[Work], least: Duration) -> Measured {
-        let tokens_per_second = works.iter().map(|work| Some(self.work(work, least))).collect();
-        Measured { program: format!("nocturne {}", env!("CARGO_PKG_VERSION")), tokens_per_second }
+        let (tokens_per_second, first_losses) =
+            works.iter().map(|work| self.work(work, least)).map(|(f, l)| (Some(f), l)).unzip();
+        Measured { program: format!("nocturne {}", env!("CARGO_PKG_VERSION")), tokens_per_second, first_losses }
     }
 
-    fn work(&self, work: &Work, least: Duration) -> f64 {
+    /// Tokens a second, and the loss of the first step where there is one.
+    fn work(&self, work: &Work, least: Duration) -> (f64, Option<f64>) {
         let mut decoder = Decoder::new(&self.base);
-        match work {
+        let figure = match work {
             Work::Read { batch, prompt } => rate(batch * prompt, least, || {
                 self.read(&mut decoder, *batch, *prompt);
             }),
@@ -67,8 +75,9 @@ impl Ours {
                     },
                 )
             }
-            Work::Train { .. } => train(work, least),
-        }
+            Work::Train { .. } => return train(work, least).unwrap_or_default(),
+        };
+        (figure, None)
     }
 
     fn token(&self, n: usize, salt: usize) -> u32 {
@@ -88,11 +97,17 @@ fn token(n: usize, salt: usize, vocab: usize) -> u32 {
     ((n * 7_919 + salt * 104_729) % vocab) as u32
 }
 
-fn train(work: &Work, least: Duration) -> f64 {
-    let Work::Train { architecture, vocab, width, heads, blocks, hidden, rows, context } = work else { return 0.0 };
-    let Some(mixer) = presets::mixer(architecture, *width, *heads) else { return 0.0 };
+/// What training begins with, and the file in which others find it.
+fn beginning(work: &Work) -> Option<(String, Trainer)> {
+    let Work::Train { architecture, vocab, width, heads, blocks, hidden, .. } = work else { return None };
+    let mixer = presets::mixer(architecture, *width, *heads)?;
     let config = presets::model(architecture, &mixer, *vocab, *width, *blocks, *hidden);
-    let mut trainer = Trainer::base(&config, 1, optim::for_comparison());
+    Some((format!("train-{architecture}.safetensors"), Trainer::base(&config, 1, optim::for_comparison())))
+}
+
+fn train(work: &Work, least: Duration) -> Option<(f64, Option<f64>)> {
+    let Work::Train { vocab, rows, context, .. } = work else { return None };
+    let (_, mut trainer) = beginning(work)?;
     let aim = |position| Aim { position, lesson: Lesson::Next, weight: 1.0, counted: false };
     let row = |salt| Row {
         ids: (0..*context).map(|n| token(n, salt, *vocab)).collect(),
@@ -100,7 +115,10 @@ fn train(work: &Work, least: Duration) -> f64 {
         quiet: 0.0,
     };
     let rows: Vec<Row> = (0..*rows).map(row).collect();
-    rate(rows.len() * context, least, || {
-        trainer.step(&rows, 1e-3, SlowBank::On);
-    })
+    let mut first = None;
+    let figure = rate(rows.len() * context, least, || {
+        let loss = trainer.step(&rows, 1e-3, SlowBank::On).loss;
+        first.get_or_insert(loss);
+    });
+    Some((figure, first))
 }

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::{PeersArgs, Work};
-use crate::{machine::Machine, output};
+use crate::{failure::refused, machine::Machine, output};
 
 /// What one program did in one turn; none where it does not do a piece of work.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Measured {
     pub program: String,
     pub tokens_per_second: Vec<Option<f64>>,
+    /// Losses of the first training step, from weights that all programs share.
+    #[serde(default)]
+    pub first_losses: Vec<Option<f64>>,
 }
 
 /// One program's turns.
@@ -21,11 +24,22 @@ struct Program {
 }
 
 impl Program {
-    /// The best of all turns.
-    fn best(&self, work: usize) -> Option<f64> {
-        self.turns.iter().filter_map(|turn| *turn.get(work)?).reduce(f64::max)
+    /// Least, median and most of all turns.
+    fn spread(&self, work: usize) -> Option<[f64; 3]> {
+        let mut figures: Vec<f64> = self.turns.iter().filter_map(|turn| *turn.get(work)?).collect();
+        figures.sort_by(f64::total_cmp);
+        let middle = figures.len() / 2;
+        let median = if figures.len() % 2 == 1 {
+            figures[middle]
+        } else {
+            f64::midpoint(*figures.get(middle.checked_sub(1)?)?, figures[middle])
+        };
+        Some([*figures.first()?, median, *figures.last()?])
     }
 }
+
+/// How far apart losses may be of models whose equations are the same, in the precision of bf16.
+const SAME: f64 = 0.02;
 
 /// All figures.
 #[derive(Debug, Serialize)]
@@ -37,56 +51,97 @@ pub(super) struct Report {
     seconds: u64,
     works: Vec<Work>,
     programs: Vec<Program>,
+    /// Losses of the first steps of the first program.
+    first_losses: Vec<Option<f64>>,
 }
 
 impl Report {
     pub(super) fn new(machine: Machine, args: &PeersArgs, works: &[Work]) -> Self {
         let (shape, rounds, seconds) = (args.shape.name(), args.rounds, args.seconds);
-        Self { machine, shape, rounds, seconds, works: works.to_vec(), programs: Vec::new() }
+        Self { machine, shape, rounds, seconds, works: works.to_vec(), programs: Vec::new(), first_losses: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, measured: Measured) {
+    /// Takes a turn.
+    ///
+    /// # Errors
+    /// When a program begins with another loss than the first one: it does other work.
+    pub(super) fn add(&mut self, measured: Measured) -> anyhow::Result<()> {
+        if self.programs.is_empty() {
+            self.first_losses.clone_from(&measured.first_losses);
+        }
+        for ((work, ours), theirs) in self.works.iter().zip(&self.first_losses).zip(&measured.first_losses) {
+            let apart = ours.zip(*theirs).map_or(0.0, |(ours, theirs)| (ours - theirs).abs());
+            if apart.is_nan() || apart > SAME {
+                let what =
+                    format!("{}: {} begins with a loss of {theirs:?}, nocturne with {ours:?}", work.name(), measured.program);
+                return Err(refused(what, "its equations are others; correct them before its speed is compared"));
+            }
+        }
         match self.programs.iter_mut().find(|program| program.name == measured.program) {
             Some(program) => program.turns.push(measured.tokens_per_second),
             None => self.programs.push(Program { name: measured.program, turns: vec![measured.tokens_per_second] }),
         }
+        Ok(())
     }
 }
 
-/// A row a piece of work, a column a program: tokens a second, and how many times as fast the first program is.
+/// A row a piece of work, a column a program: median and range of tokens a second, and how many times as fast the first program is.
 pub(super) fn describe(report: &Report) -> String {
     let title = format!("tokens/s, {}", report.shape);
     let names = report.programs.iter().map(|program| program.name.as_str());
     let mut table = output::table(std::iter::once(title.as_str()).chain(names));
     for (n, work) in report.works.iter().enumerate() {
-        let ours = report.programs.first().and_then(|program| program.best(n));
-        let cell = |(place, program): (usize, &Program)| match (program.best(n), ours) {
+        let ours = report.programs.first().and_then(|program| program.spread(n));
+        let cell = |(place, program): (usize, &Program)| match (program.spread(n), ours) {
             (None, _) => "-".to_owned(),
-            (Some(theirs), Some(ours)) if place > 0 => format!("{theirs:.0} ({:.2} x)", ours / theirs),
-            (Some(figure), _) => format!("{figure:.0}"),
+            (Some([least, theirs, most]), Some([_, ours, _])) if place > 0 => {
+                format!("{theirs:.0} ({least:.0} to {most:.0}), {:.2} x", ours / theirs)
+            }
+            (Some([least, figure, most]), _) => format!("{figure:.0} ({least:.0} to {most:.0})"),
         };
         table.add_row(std::iter::once(work.name()).chain(report.programs.iter().enumerate().map(cell)));
     }
-    format!("{}\n{table}\nIn parentheses: how many times as fast nocturne is.", report.machine.describe())
+    format!(
+        "{}\n{table}\nMedians of {} turns, in parentheses the range; x: how many times as fast nocturne is. {} threads are there; each program takes those it takes by itself.",
+        report.machine.describe(),
+        report.rounds,
+        report.machine.cores
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_best_turn_of_each_program_counts_and_what_it_does_not_do_is_left_out() {
-        let works = [Work::Read { batch: 1, prompt: 8 }, Work::Read { batch: 2, prompt: 8 }];
+    fn report() -> Report {
+        let works = vec![Work::Read { batch: 1, prompt: 8 }, Work::Read { batch: 2, prompt: 8 }];
         let (shape, programs) = ("tiny", Vec::new());
-        let mut report = Report { machine: Machine::this(), shape, rounds: 2, seconds: 1, works: works.to_vec(), programs };
-        let turn =
-            |program: &str, figures: [Option<f64>; 2]| Measured { program: program.into(), tokens_per_second: figures.into() };
-        report.add(turn("nocturne", [Some(100.0), Some(50.0)]));
-        report.add(turn("other", [Some(40.0), None]));
-        report.add(turn("nocturne", [Some(80.0), Some(60.0)]));
-        report.add(turn("other", [Some(50.0), None]));
+        Report { machine: Machine::this(), shape, rounds: 3, seconds: 1, works, programs, first_losses: Vec::new() }
+    }
+
+    fn turn(program: &str, figures: [Option<f64>; 2], loss: Option<f64>) -> Measured {
+        Measured { program: program.into(), tokens_per_second: figures.into(), first_losses: vec![None, loss] }
+    }
+
+    #[test]
+    fn the_median_of_each_program_counts_and_what_it_does_not_do_is_left_out() {
+        let mut report = report();
+        for (ours, others) in [(100.0, 40.0), (80.0, 50.0), (120.0, 20.0)] {
+            report.add(turn("nocturne", [Some(ours), Some(ours + 1.0)], None)).expect("taken");
+            report.add(turn("other", [Some(others), None], None)).expect("taken");
+        }
         let said = describe(&report);
-        assert!(said.contains("50 (2.00 x)"), "{said}");
-        assert!(said.contains(" 60 ") && said.contains(" - "), "{said}");
+        assert!(said.contains("40 (20 to 50), 2.50 x"), "{said}");
+        assert!(said.contains(" 101 (81 to 121) ") && said.contains(" - "), "{said}");
+    }
+
+    #[test]
+    fn a_program_that_begins_with_another_loss_is_refused() {
+        let mut report = report();
+        report.add(turn("nocturne", [Some(1.0); 2], Some(6.93))).expect("taken");
+        report.add(turn("same", [Some(1.0); 2], Some(6.94))).expect("the same, but for rounding");
+        report.add(turn("decodes only", [Some(1.0), None], None)).expect("taken");
+        let refused = report.add(turn("other", [Some(1.0); 2], Some(7.1))).expect_err("other work");
+        assert!(refused.chain().any(|cause| cause.to_string().contains("other begins with a loss of")), "{refused:?}");
     }
 }

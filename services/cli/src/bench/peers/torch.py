@@ -136,21 +136,51 @@ class Model(nn.Module):
     def forward(self, ids):
         return self.head(self.norm(self.blocks(self.embed(ids))))
 
+    @torch.no_grad()
+    def load(self, w):
+        """The weights that the program which is compared begins with, whose matrices are `[in, out]`."""
+        from safetensors.torch import load_file
+
+        given = load_file(f"{REQUEST['checkpoint']}/train-{w['architecture']}.safetensors")
+        take = lambda name: given.pop(name).float()
+        matrix = lambda name: take(name).T
+        put = lambda parameter, value: parameter.copy_(value)
+        put(self.embed.weight, take("embed")), put(self.norm.weight, take("norm")), put(self.head.weight, take("head"))
+        for n, block in enumerate(self.blocks):
+            at, mixer = f"blocks.{n}.", block.mixer
+            put(block.norms[0].weight, take(at + "mixer_norm")), put(block.norms[1].weight, take(at + "cms_norm"))
+            put(block.up.weight, torch.cat((matrix(at + "cms.frozen.gate"), matrix(at + "cms.frozen.up"))))
+            put(block.down.weight, matrix(at + "cms.frozen.down"))
+            put(mixer.qkv.weight, matrix(at + "mixer.qkv")), put(mixer.out.weight, matrix(at + "mixer.out"))
+            if isinstance(mixer, GatedDelta):
+                put(mixer.conv.weight, matrix(at + "mixer.conv").unsqueeze(1)), put(mixer.gates.weight, matrix(at + "mixer.gates"))
+                put(mixer.gate.weight, matrix(at + "mixer.gate")), put(mixer.norm.weight, take(at + "mixer.norm"))
+                put(mixer.a_log, take(at + "mixer.a_log")), put(mixer.dt_bias, take(at + "mixer.dt_bias"))
+        assert not given, f"nothing is done with {list(given)}"
+
 
 def train(w):
     model = Model(w)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    model.load(w)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [{"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW([{"params": matrices}] + others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    losses = []
     ids = torch.tensor([[token(n, salt, w["vocab"]) for n in range(w["context"])] for salt in range(w["rows"])])
 
     def step():
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=PRECISION is torch.bfloat16):
             logits = model(ids)[:, :-1]
-        F.cross_entropy(logits.reshape(-1, w["vocab"]).float(), ids[:, 1:].reshape(-1)).backward()
+        loss = F.cross_entropy(logits.reshape(-1, w["vocab"]).float(), ids[:, 1:].reshape(-1))
+        loss.backward()
+        if not losses:
+            losses.append(loss.item())
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    return rate(ids.numel(), step)
+    figure = rate(ids.numel(), step)
+    return figure, losses[0]
 
 
 def measure(work, decoding):
@@ -178,8 +208,13 @@ def measure(work, decoding):
 
 
 decoding = [None]
-figures = [measure(work, decoding) for work in REQUEST["works"]]
+figures, losses = [], []
+for work in REQUEST["works"]:
+    figure = measure(work, decoding)
+    figure, loss = figure if isinstance(figure, tuple) else (figure, None)
+    figures.append(figure)
+    losses.append(loss)
 import importlib.metadata as metadata
 
 name = f"PyTorch {metadata.version('torch')}, transformers {metadata.version('transformers')}, {sys.argv[1]}"
-print(json.dumps({"program": name, "tokens_per_second": figures}))
+print(json.dumps({"program": name, "tokens_per_second": figures, "first_losses": losses}))
