@@ -92,7 +92,7 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> anyhow::Result<Outcom
     let mut config = settings(args)?;
     config.store.override_with(global);
     if args.print_config {
-        let text = toml::to_string_pretty(&config).advise("writing the configuration", "print it with -o json")?;
+        let text = config.to_file().advise("writing the configuration", "print it with -o json")?;
         output::show(global.format, &config, |_| text)?;
         return Ok(Outcome::Done);
     }

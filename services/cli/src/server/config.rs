@@ -95,6 +95,21 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// As a file: every key with its value. TOML cannot write that a key has none: those are named at the end.
+    ///
+    /// # Errors
+    /// When a value cannot be written.
+    pub(crate) fn to_file(&self) -> anyhow::Result<String> {
+        let mut text = toml::to_string_pretty(self)?;
+        let mut unset = Vec::new();
+        absent(&serde_json::to_value(self)?, "", &mut unset);
+        if !unset.is_empty() {
+            text.push_str("\n# Not set, each in the table before its last point:\n");
+            unset.iter().for_each(|key| text.extend(["# ", key, "\n"]));
+        }
+        Ok(text)
+    }
+
     /// Reads a file, or gives the defaults.
     ///
     /// # Errors
@@ -110,6 +125,19 @@ impl Config {
                     Err(why) => Err(refused(format!("loading the configuration {}: [nights.gates] {why}", file.display()), hint)),
                 }
             }
+        }
+    }
+}
+
+/// Full names of the keys below `path` that have no value.
+fn absent(value: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    let Some(table) = value.as_object() else { return };
+    for (key, value) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        if value.is_null() {
+            found.push(path);
+        } else {
+            absent(value, &path, found);
         }
     }
 }
@@ -139,7 +167,10 @@ mod tests {
 
     #[test]
     fn the_defaults_are_read_back_as_they_are_written() {
-        let text = toml::to_string(&Config::default()).expect("written");
+        let text = Config::default().to_file().expect("written");
         assert_eq!(config::parse::<Config>(&text, Path::new("x")).expect("read"), Config::default());
+        for key in ["inference.admin_listen", "kafka.security.ca_file", "kafka.consumer.instance"] {
+            assert!(text.lines().any(|line| line == format!("# {key}")), "{key} is named in\n{text}");
+        }
     }
 }
