@@ -135,6 +135,26 @@ fn a_long_stream_stays_finite() {
     }
 }
 
+/// What a window no longer shows is dropped: only attention to everything grows with what was read.
+#[test]
+fn a_session_grows_only_where_attention_sees_everything() {
+    let sees_everything = |config: &ModelConfig| {
+        config.blocks.iter().any(|block| matches!(&block.mixer, MixerConfig::Attention(c) if c.window.is_none()))
+    };
+    for config in every() {
+        let weights = weights_of(&config);
+        let (mut decoder, mut state) = (Decoder::new(weights.base()), SessionState::new(weights.base()));
+        let mut bytes_after = |tokens: usize| {
+            while state.position() < tokens {
+                decoder.prefill(&weights, &mut state, &ids(50, 37));
+            }
+            state.bytes()
+        };
+        let (early, late) = (bytes_after(400), bytes_after(1_600));
+        assert_eq!(late > early, sees_everything(&config), "{}: {early} and {late} bytes", config.name);
+    }
+}
+
 #[test]
 fn a_state_split_anywhere_gives_the_same_logits() {
     for config in every() {

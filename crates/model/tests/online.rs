@@ -174,7 +174,8 @@ fn every_later_move_counts_its_own_period_too_and_no_token_twice() {
 #[test]
 fn a_rate_of_zero_leaves_logits_as_they_are_bit_by_bit() {
     let some = ["attention", "titans", "hope"].map(|name| config(name, Wiring::Sequential));
-    for config in some.into_iter().chain([config("attention", Wiring::Nested)]) {
+    let others = [config("attention", Wiring::Nested), config("gated-delta", Wiring::Independent)];
+    for config in some.into_iter().chain(others) {
         let (still, learning) = (online(&config, 0.0), online(&config, 0.05));
         let (mut a, mut b) = (still.begin(), learning.begin());
         let kept = weights(&a);

@@ -105,7 +105,7 @@ pub(super) enum MixerWeights {
     Memory(MemoryWeights),
 }
 
-/// A mixer with a memory of constant size.
+/// A mixer with a memory of constant size; attention beside it, if any, sees a window or a segment.
 #[derive(Debug)]
 pub(super) struct MemoryWeights {
     inlet: InletWeights,

@@ -19,14 +19,28 @@ pub(super) enum MixerState {
     Hope { heads: Vec<HopeHead> },
 }
 
-/// Rotated keys and values of every position, a row each.
+/// Rotated keys and values of positions, a row each: of all of them, or of those that a window still shows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     pub keys: Vec<f32>,
     pub values: Vec<f32>,
+    /// Positions that were dropped.
+    pub dropped: usize,
 }
 
 impl Seen {
+    /// Drops what no later query sees: all between the first `prefix` positions and the window's. Every so often only, because it moves the rest.
+    pub(super) fn drop_before(&mut self, window: usize, prefix: usize, width: usize) {
+        let rows = self.keys.len() / width;
+        if rows < prefix + 2 * window {
+            return;
+        }
+        let unseen = prefix * width..(rows - window) * width;
+        self.dropped += rows - window - prefix;
+        self.keys.drain(unseen.clone());
+        self.values.drain(unseen);
+    }
+
     fn floats(&self) -> usize {
         self.keys.capacity() + self.values.capacity()
     }

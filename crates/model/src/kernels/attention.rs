@@ -3,9 +3,12 @@
 //! Queries are taken in blocks, so that nothing above the diagonal is computed and no row of probabilities outlives its block; the backward pass
 //! computes them again from the logarithms of their normalizers (Dao et al., `FlashAttention`).
 
+mod span;
+
 use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
+use self::span::Span;
 use super::{
     gemm::{Factor, Write, product_here},
     heads::{Columns, gather, scatter},
@@ -45,24 +48,6 @@ struct Extents<T> {
     rotary: Option<Rotary<T>>,
 }
 
-/// The rows of one block of queries and of the keys that they may see.
-#[derive(Clone, Copy)]
-struct Span {
-    from: usize,
-    to: usize,
-    keys_from: usize,
-}
-
-impl Span {
-    fn queries(self) -> usize {
-        self.to - self.from
-    }
-
-    fn keys(self) -> usize {
-        self.to - self.keys_from
-    }
-}
-
 /// One group: its queries `[H / G][T, W]`, its keys and its values `[T, W]`.
 struct Group<T> {
     q: Vec<Vec<T>>,
@@ -96,21 +81,22 @@ impl Attention {
     }
 
     fn spans(&self, time: usize) -> impl Iterator<Item = Span> + use<> {
-        let window = if self.prefix > 0 { time } else { self.window.unwrap_or(time) };
+        let (window, prefix) = (self.window.unwrap_or(time), self.prefix);
         (0..time).step_by(BLOCK).map(move |from| {
             let to = (from + BLOCK).min(time);
-            Span { from, to, keys_from: (from + 1).saturating_sub(window) }
+            let keys_from = (from + 1).saturating_sub(window);
+            if keys_from > prefix { Span { from, to, keys_from, lead: prefix } } else { Span { from, to, keys_from: 0, lead: 0 } }
         })
     }
 
-    /// Has a row of logits, the first of which is that of key `from`, stay as it is where query `t` sees and be `-inf` or zero elsewhere.
+    /// Has a row of logits of a span's keys stay as it is where query `t` sees and be `-inf` or zero elsewhere.
     #[inline(always)]
-    fn hide<T: Real>(&self, row: &mut [T], from: usize, t: usize, with: T) {
-        row[t + 1 - from..].fill(with);
+    fn hide<T: Real>(&self, row: &mut [T], s: Span, t: usize, with: T) {
+        row[s.at(t + 1)..].fill(with);
         if let Some(window) = self.window {
-            let (prefix, first) = (self.prefix.max(from), (t + 1).saturating_sub(window));
+            let (prefix, first) = (self.prefix.max(s.keys_from), (t + 1).saturating_sub(window));
             if first > prefix {
-                row[prefix - from..first - from].fill(with);
+                row[s.at(prefix)..s.at(first)].fill(with);
             }
         }
     }
@@ -133,10 +119,15 @@ impl<T: Real> Extents<T> {
         Factor::new(&x[from * self.width..to * self.width], to - from, self.width)
     }
 
+    fn whole<'a>(&self, x: &'a [T]) -> Factor<'a, T> {
+        Factor::new(x, x.len() / self.width, self.width)
+    }
+
     /// Scaled logits of a block.
     fn logits(&self, q: &[T], k: &[T], s: Span) -> Vec<T> {
         let mut scores = vec![T::zero(); s.queries() * s.keys()];
-        product_here(&mut scores, Write::Set, self.rows(q, s.from, s.to), self.rows(k, s.keys_from, s.to).t());
+        let keys = s.cut(k, self.width);
+        product_here(&mut scores, Write::Set, self.rows(q, s.from, s.to), self.whole(&keys).t());
         simd(|| super::math::scale(&mut scores, self.scale));
         scores
     }
@@ -151,13 +142,14 @@ impl Attention {
             let mut p = e.logits(q, k, s);
             simd(|| {
                 for (row, t) in p.chunks_exact_mut(s.keys()).zip(s.from..) {
-                    self.hide(row, s.keys_from, t, T::of(HIDDEN));
-                    log_sums.push(softmax(&mut row[..=t - s.keys_from]));
-                    self.hide(row, s.keys_from, t, T::zero());
+                    self.hide(row, s, t, T::of(HIDDEN));
+                    log_sums.push(softmax(&mut row[..=s.at(t)]));
+                    self.hide(row, s, t, T::zero());
                 }
             });
             let p = Factor::new(&p, s.queries(), s.keys());
-            product_here(&mut output[s.from * e.width..s.to * e.width], Write::Set, p, e.rows(v, s.keys_from, s.to));
+            let values = s.cut(v, e.width);
+            product_here(&mut output[s.from * e.width..s.to * e.width], Write::Set, p, e.whole(&values));
         }
         (output, log_sums)
     }
@@ -177,27 +169,27 @@ impl Attention {
             let mut p = e.logits(q, &g.k, s);
             let (dout, out) = (e.rows(of.gradient, s.from, s.to), s.from * e.width..s.to * e.width);
             let mut ds = vec![T::zero(); p.len()];
-            product_here(&mut ds, Write::Set, dout, e.rows(&g.v, s.keys_from, s.to).t());
+            let (keys, values) = (s.cut(&g.k, e.width), s.cut(&g.v, e.width));
+            product_here(&mut ds, Write::Set, dout, e.whole(&values).t());
             simd(|| {
                 let along = of.gradient[out.clone()].chunks_exact(e.width).zip(of.output[out.clone()].chunks_exact(e.width));
                 let rows = p.chunks_exact_mut(s.keys()).zip(ds.chunks_exact_mut(s.keys()));
                 for (((p, ds), (dout, out)), t) in rows.zip(along).zip(s.from..) {
                     let (along, log_sum) = (dot(dout, out), of.log_sums[t]);
-                    let seen = ..=t - s.keys_from;
+                    let seen = ..=s.at(t);
                     for (p, ds) in p[seen].iter_mut().zip(&mut ds[seen]) {
                         *p = (*p - log_sum).exponential();
                         *ds = (*ds - along) * *p * e.scale;
                     }
-                    self.hide(p, s.keys_from, t, T::zero());
-                    self.hide(ds, s.keys_from, t, T::zero());
+                    self.hide(p, s, t, T::zero());
+                    self.hide(ds, s, t, T::zero());
                 }
             });
             let (p, ds) = (Factor::new(&p, s.queries(), s.keys()), Factor::new(&ds, s.queries(), s.keys()));
-            let keys = s.keys_from * e.width..s.to * e.width;
-            product_here(&mut dq[out], Write::Set, ds, e.rows(&g.k, s.keys_from, s.to));
+            product_here(&mut dq[out], Write::Set, ds, e.whole(&keys));
             let [dk, dv] = dkv;
-            product_here(&mut dk[keys.clone()], Write::Add, ds.t(), e.rows(q, s.from, s.to));
-            product_here(&mut dv[keys], Write::Add, p.t(), dout);
+            s.add_product(dk, ds.t(), e.rows(q, s.from, s.to), e.width);
+            s.add_product(dv, p.t(), dout, e.width);
         }
         e.turn_back(&mut dq);
         dq
@@ -322,7 +314,12 @@ pub fn answer(out: &mut [f32], q: &[f32], (keys, values): (&[f32], &[f32]), widt
         scores.resize(rows * (to - keys_from), 0.0);
         let cut = keys_from * width..to * width;
         product_here(&mut scores, Write::Set, Factor::new(q, rows, width), seen(&keys[cut.clone()]).t());
-        pulp::Arch::new().dispatch(Soften { rule: &rule, scores: &mut scores, scale, span: Span { from, to, keys_from } });
+        pulp::Arch::new().dispatch(Soften {
+            rule: &rule,
+            scores: &mut scores,
+            scale,
+            span: Span { from, to, keys_from, lead: 0 },
+        });
         product_here(out, Write::Add, Factor::new(&scores, rows, to - keys_from), seen(&values[cut]));
     }
 }
@@ -359,11 +356,10 @@ impl NullaryFnOnce for Soften<'_> {
     #[inline(always)]
     fn call(self) {
         super::math::scale(self.scores, self.scale);
-        let Span { from, keys_from, .. } = self.span;
-        for (row, t) in self.scores.chunks_exact_mut(self.span.keys()).zip(from..) {
-            self.rule.hide(row, keys_from, t, HIDDEN as f32);
-            softmax(&mut row[..=t - keys_from]);
-            self.rule.hide(row, keys_from, t, 0.0);
+        for (row, t) in self.scores.chunks_exact_mut(self.span.keys()).zip(self.span.from..) {
+            self.rule.hide(row, self.span, t, HIDDEN as f32);
+            softmax(&mut row[..=self.span.at(t)]);
+            self.rule.hide(row, self.span, t, 0.0);
         }
     }
 }

@@ -81,6 +81,12 @@ impl AttentionWeights {
             }
         }
         self.read(s, spread, index, pieces);
+        if let Some(window) = self.config.window {
+            for piece in pieces {
+                let MixerState::Attention { groups } = &mut piece.state.blocks[index].mixer else { continue };
+                groups.iter_mut().for_each(|seen| seen.drop_before(window, 0, self.config.head_width));
+            }
+        }
         self.out.product(&mut s.out, &s.mixed, spread);
         add_bias(&mut s.out, self.out_bias.as_ref());
     }

@@ -82,7 +82,7 @@ impl BranchWeights {
 
     fn attend(&self, seen: &mut Seen, qkv: &mut [f32], scores: &mut Vec<f32>) -> Vec<f32> {
         let width = self.inner / self.op.heads;
-        let position = seen.keys.len() / self.inner;
+        let position = seen.keys.len() / self.inner + seen.dropped;
         let (q, rest) = qkv.split_at_mut(self.inner);
         let (k, v) = rest.split_at_mut(self.inner);
         q.chunks_exact_mut(width).chain(k.chunks_exact_mut(width)).for_each(|head| self.turner.turn(head, position));
@@ -95,12 +95,16 @@ impl BranchWeights {
                 attention::read(out, q, &keys, &values, self.inner, h * width, scores);
             }
         });
+        drop((keys, values));
+        if let Some(window) = self.op.window {
+            seen.drop_before(window, self.op.prefix, self.inner);
+        }
         out
     }
 
     /// The learned tokens and the window.
     fn visible<'a>(&self, seen: &'a Seen, position: usize) -> (std::borrow::Cow<'a, [f32]>, std::borrow::Cow<'a, [f32]>) {
-        let first = self.op.window.map_or(0, |window| (position + 1).saturating_sub(window));
+        let first = self.op.window.map_or(0, |window| (position + 1).saturating_sub(window)).saturating_sub(seen.dropped);
         if first <= self.op.prefix {
             return (seen.keys.as_slice().into(), seen.values.as_slice().into());
         }

@@ -5,6 +5,7 @@ use std::{fs, sync::Arc, time::Duration};
 use anyhow::Context;
 use nocturne_model::{
     Banks, Base, Decoder, SessionState, StepInput, Tokenizer, Weights,
+    config::MixerConfig,
     decode::Piece,
     import::{Files, SlowBanks, convert},
     model::SlowBank,
@@ -100,7 +101,11 @@ fn token(n: usize, salt: usize, vocab: usize) -> u32 {
 /// What training begins with, and the file in which others find it.
 fn beginning(work: &Work) -> Option<(String, Trainer)> {
     let Work::Train { architecture, vocab, width, heads, blocks, hidden, .. } = work else { return None };
-    let mixer = presets::mixer(architecture, *width, *heads)?;
+    let mut mixer = presets::mixer(architecture, *width, *heads)?;
+    if let MixerConfig::GatedDelta(c) = &mut mixer {
+        // As in its paper.
+        c.gate = true;
+    }
     let config = presets::model(architecture, &mixer, *vocab, *width, *blocks, *hidden);
     Some((format!("train-{architecture}.safetensors"), Trainer::base(&config, 1, optim::for_comparison())))
 }
