@@ -73,6 +73,8 @@ pub struct Online {
     settings: OnlineSettings,
     /// Tokens of a chunk: the fastest period.
     chunk: usize,
+    /// The digest of configuration and tensors.
+    of: String,
 }
 
 /// One stream: what was read, and the banks that it has made its own.
@@ -85,7 +87,7 @@ pub struct Session {
     stream: Stream,
     /// Tokens since the chunk's start; the last one has no successor yet.
     tokens: Vec<u32>,
-    /// The digest of the model's configuration.
+    /// The digest of the model that it began with.
     of: String,
 }
 
@@ -109,15 +111,15 @@ impl Online {
         settings.check(config)?;
         let model = params::load(config, "the model of a session", tensors, &device)?;
         let model = model.freeze_group(ParamGroup::all()).unfreeze_group(params::learning(config));
-        Ok(Self { config: config.clone(), model, device, settings, chunk: chunk as usize })
+        let of = digest(config, tensors)?;
+        Ok(Self { config: config.clone(), model, device, settings, chunk: chunk as usize, of })
     }
 
     /// A session before its first token.
     pub fn begin(&self) -> Session {
         let initial = params::collect(&self.config, &self.model);
         let levels = Level::all(&self.config, &initial);
-        let of = serde_json::to_vec(&self.config).map(|json| Sha256Hex::of(&json).to_string()).unwrap_or_default();
-        Session { model: self.model.clone(), levels, stream: Stream::default(), tokens: Vec::new(), of }
+        Session { model: self.model.clone(), levels, stream: Stream::default(), tokens: Vec::new(), of: self.of.clone() }
     }
 
     /// Reads tokens; gives the logits after the last one, `[V]`.
@@ -167,6 +169,16 @@ impl Online {
     }
 }
 
+/// What tells a model from every other, a generation from the next.
+fn digest(config: &ModelConfig, tensors: &Tensors) -> Result<String, ModelError> {
+    let mut parts = serde_json::to_vec(config).map_err(ModelError::Config)?;
+    for (name, values) in tensors {
+        let bytes: Vec<u8> = values.data.iter().flat_map(|x| x.to_le_bytes()).collect();
+        parts.extend([name.as_bytes(), Sha256Hex::of(&bytes).as_str().as_bytes()].concat());
+    }
+    Ok(Sha256Hex::of(&parts).to_string())
+}
+
 /// A parameter's gradient; banks have matrices only.
 fn gradient(gradients: &GradientsParams, id: ParamId) -> Option<Values> {
     let gradient = gradients.get::<2>(id)?;
@@ -180,7 +192,7 @@ impl Session {
         self.levels.iter().map(|level| (level.bank(), level.weights())).collect()
     }
 
-    /// Periods of each bank that were left out, because their gradients were no numbers.
+    /// Chunks that were left out of each bank, because their gradients were no numbers.
     pub fn skipped(&self) -> Vec<(String, u64)> {
         self.levels.iter().map(|level| (level.bank(), level.skipped)).collect()
     }

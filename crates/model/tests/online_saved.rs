@@ -3,10 +3,16 @@
 
 mod common;
 
-use nocturne_model::config::Wiring;
-use safetensors::{SafeTensors, tensor::TensorView};
+use std::collections::BTreeMap;
 
-use self::common::online::{config, every, ids, name, online, remembering, weights};
+use burn::tensor::Device;
+use nocturne_model::{
+    config::Wiring,
+    online::{Online, OnlineSettings},
+};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use self::common::online::{config, every, ids, name, online, tensors, weights};
 
 #[test]
 fn a_stream_may_be_cut_anywhere_and_saved_anywhere() {
@@ -31,50 +37,100 @@ fn a_stream_may_be_cut_anywhere_and_saved_anywhere() {
     }
 }
 
-/// Equal banks under another mixer, and files in which one thing is not as it was saved.
+/// Equal banks under another mixer, and the same configuration after a night.
 #[test]
-fn a_session_that_is_not_of_this_model_or_damaged_is_refused() {
-    let of = |mixer| online(&config(mixer, Wiring::Independent), 0.05);
-    let mut foreign = of("hope").begin();
-    of("hope").read(&mut foreign, &ids(9));
-    assert!(of("titans").restore(&foreign.to_bytes().unwrap()).is_err(), "of another mixer");
+fn a_session_of_another_model_is_refused() {
+    let of = |mixer| config(mixer, Wiring::Independent);
+    let mut foreign = online(&of("hope"), 0.05).begin();
+    online(&of("hope"), 0.05).read(&mut foreign, &ids(9));
+    let bytes = foreign.to_bytes().unwrap();
+    online(&of("hope"), 0.05).restore(&bytes).unwrap();
+    assert!(online(&of("titans"), 0.05).restore(&bytes).is_err(), "of another mixer");
+    let mut learned = tensors(&of("hope"));
+    learned.get_mut("blocks.0.cms.slow.down").unwrap().data[0] += 0.1;
+    let settings = OnlineSettings { rate: 0.05, rates: BTreeMap::new(), clip: None };
+    let next = Online::new(&of("hope"), &learned, settings, &Device::flex()).unwrap();
+    assert!(next.restore(&bytes).is_err(), "of another generation");
+}
 
-    for config in [config("hope", Wiring::Independent), config("titans-mac", Wiring::Sequential), remembering()] {
-        let online = online(&config, 0.05);
+/// A saved session that can be damaged.
+struct Saved {
+    counts: serde_json::Value,
+    tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)>,
+}
+
+impl Saved {
+    fn of(online: &Online, tokens: usize) -> Self {
         let mut session = online.begin();
-        online.read(&mut session, &ids(21));
+        online.read(&mut session, &ids(tokens));
         let bytes = session.to_bytes().unwrap();
-        online.restore(&bytes).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
-        let counts = SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone().unwrap();
-        let saved = |counts: &str, leave_out: &str, cut: &str| {
-            let tensors = file.iter().filter(|(name, _)| *name != leave_out).map(|(name, view)| {
-                let (shape, data) = if name == cut { (vec![1], &view.data()[..4]) } else { (view.shape().to_vec(), view.data()) };
-                (name.to_owned(), TensorView::new(view.dtype(), shape, data).unwrap())
-            });
-            let counts = [("session".to_owned(), counts.to_owned())].into();
-            online.restore(&safetensors::serialize(tensors.collect::<Vec<_>>(), Some(counts)).unwrap())
-        };
-        saved(&counts["session"], "", "").unwrap();
-        let parsed: serde_json::Value = serde_json::from_str(&counts["session"]).unwrap();
-        for (place, value) in [
-            ("/tokens/0", serde_json::json!(40)),
-            ("/blocks/0/filled", serde_json::json!(1_u64 << 40)),
-            ("/blocks/0/banks/0", serde_json::json!(1)),
-            ("/levels/0/counted", serde_json::json!(5)),
-            ("/levels/0/counted", serde_json::json!(1 << 30)),
-        ] {
-            let mut damaged = parsed.clone();
-            *damaged.pointer_mut(place).unwrap() = value;
-            assert!(saved(&damaged.to_string(), "", "").is_err(), "{}, {place}", name(&config));
-        }
-        let essential =
-            |name: &str| !["keys", "values"].contains(&name.rsplit('.').next().unwrap()) && !name.contains("gathered");
-        for tensor in file.names() {
-            if essential(tensor) {
-                assert!(saved(&counts["session"], tensor, "").is_err(), "{}, without {tensor}", name(&config));
+        let metadata = SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone().unwrap();
+        let tensors = file.iter().map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), view.data().to_vec())));
+        Self { counts: serde_json::from_str(&metadata["session"]).unwrap(), tensors: tensors.collect() }
+    }
+
+    fn is_taken(&self, online: &Online) -> bool {
+        let views =
+            self.tensors.iter().map(|(name, (shape, data))| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
+        let counts = [("session".to_owned(), self.counts.to_string())].into();
+        online.restore(&safetensors::serialize(views, Some(counts)).unwrap()).is_ok()
+    }
+
+    fn with(&self, place: &str, value: serde_json::Value) -> Self {
+        let mut counts = self.counts.clone();
+        *counts.pointer_mut(place).unwrap() = value;
+        Self { counts, tensors: self.tensors.clone() }
+    }
+
+    fn without(&self, names: &[&str]) -> Self {
+        let kept = self.tensors.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        Self { counts: self.counts.clone(), tensors: kept.map(|(n, t)| (n.clone(), t.clone())).collect() }
+    }
+
+    /// With one row less along one axis of a tensor.
+    fn narrowed(&self, name: &str, axis: usize) -> Option<Self> {
+        let mut tensors = self.tensors.clone();
+        let (shape, data) = tensors.get_mut(name)?;
+        shape[axis] -= 1;
+        data.truncate(4 * shape.iter().product::<usize>());
+        Some(Self { counts: self.counts.clone(), tensors })
+    }
+}
+
+#[test]
+fn a_session_in_which_one_thing_is_not_as_it_was_saved_is_refused() {
+    for config in every() {
+        let (online, config) = (online(&config, 0.05), name(&config));
+        // Within a period and at the end of one.
+        for tokens in [21, 25] {
+            let saved = Saved::of(&online, tokens);
+            assert!(saved.is_taken(&online), "{config}");
+            for (place, values) in [
+                ("/tokens/0", vec![40_u64]),
+                ("/blocks/0/position", vec![0, 6, 12, 17, 1 << 50, u64::MAX]),
+                ("/blocks/0/filled", vec![1 << 40]),
+                ("/blocks/0/banks/0", vec![1]),
+                ("/levels/0/counted", vec![5, 6, 1 << 30]),
+                ("/levels/1/fired", vec![0, 9, u64::MAX]),
+                ("/levels/1/skipped", vec![9, u64::MAX]),
+            ] {
+                for value in values {
+                    let damaged = saved.with(place, value.into());
+                    assert!(!damaged.is_taken(&online), "{config}, {tokens} tokens, {place} is {value}");
+                }
             }
-            assert!(saved(&counts["session"], "", tensor).is_err(), "{}, {tensor} cut short", name(&config));
+            for name in saved.tensors.keys() {
+                assert!(!saved.without(&[name]).is_taken(&online), "{config}, {tokens} tokens, without {name}");
+                for axis in 0..saved.tensors[name].0.len() {
+                    let narrowed = saved.narrowed(name, axis).unwrap();
+                    assert!(!narrowed.is_taken(&online), "{config}, {tokens} tokens, {name} cut along {axis}");
+                }
+            }
+            let seen = ["stream.0.keys", "stream.0.values"];
+            if saved.tensors.contains_key(seen[0]) {
+                assert!(!saved.without(&seen).is_taken(&online), "{config}, {tokens} tokens, without {seen:?}");
+            }
         }
     }
 }

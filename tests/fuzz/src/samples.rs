@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use nocturne_columns::{MetricRow, decode, seal, write_metrics};
 use nocturne_model::{
     DeviceName, Model,
-    config::BankConfig,
+    config::{BankConfig, BankShape},
     kernels::mlp::Activation,
     online::{Online, OnlineSettings},
     optim::OptimizerState,
@@ -126,9 +126,12 @@ pub fn model_configs() -> Vec<Vec<u8>> {
 /// A small model whose sessions learn.
 pub fn online() -> &'static Online {
     static ONLINE: LazyLock<Online> = LazyLock::new(|| {
-        let mixer = presets::mixer("titans", 4, 1).expect("a mixer");
-        let mut config = presets::model("sample", &mixer, 8, 4, 1, 0);
-        config.blocks[0].cms.banks = vec![BankConfig::perceptron("quick", Period::Tokens(2), 4, Activation::Silu)];
+        let mixer = |name| presets::mixer(name, 4, 1).expect("a mixer");
+        let mut config = presets::model("sample", &mixer("titans-mag"), 8, 4, 2, 0);
+        config.blocks[1].mixer = mixer("retnet");
+        let memory = BankConfig { name: "fast".into(), period: Period::Tokens(4), shape: BankShape::Memory { width: 2 } };
+        let quick = BankConfig::perceptron("quick", Period::Tokens(2), 4, Activation::Silu);
+        config.blocks.iter_mut().for_each(|block| block.cms.banks = vec![quick.clone(), memory.clone()]);
         let device = DeviceName::default().open().expect("the processor");
         let tensors = params::collect(&config, &Model::new(&config, 1, &device));
         Online::new(&config, &tensors, OnlineSettings { rate: 0.1, rates: BTreeMap::new(), clip: None }, &device).expect("sound")

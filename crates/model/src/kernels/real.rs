@@ -75,12 +75,6 @@ impl Real for f32 {
         let p = p * r * r + r + 1.0;
         p * Self::from_bits((((n as i32) + 127) << 23) as u32)
     }
-
-    /// Never below 8e-27: what is smaller is heard nowhere, but its products are subnormal numbers, which processors count with slowly.
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        (1.0 + (-self.max(-60.0)).exponential()).recip()
-    }
 }
 
 impl Real for f64 {

@@ -1,4 +1,7 @@
 //! Whether a saved stream is one of this model: a file may be damaged, or somebody else's.
+//!
+//! A stream moves by whole chunks, and everything that it counts follows from how many tokens it has read. So do the extents of its tensors, which are
+//! otherwise those of a stream that has read one token.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,7 +10,7 @@ use super::{
     saved::{Counts, WHAT, keep},
 };
 use crate::{
-    config::{BankConfig, BankShape, BlockConfig, MixerConfig, wrong},
+    config::{BankShape, MixerConfig, TitansVariant, wrong},
     error::ModelError,
     model::Stream,
     tensors::{self, Tensors},
@@ -15,46 +18,60 @@ use crate::{
 
 /// The axis of attention's keys and values along which tokens lie.
 const TOKENS: usize = 2;
+/// More tokens than any stream has: a number beyond is damage.
+const MOST: usize = 1 << 40;
 
 impl Online {
-    /// Checks everything but the levels.
-    pub(super) fn check_stream(&self, counts: &Counts, all: &Tensors) -> Result<(), ModelError> {
+    /// Checks everything but the levels; gives the tokens that the stream has read.
+    pub(super) fn check_stream(&self, counts: &Counts, all: &Tensors) -> Result<usize, ModelError> {
         if counts.tokens.len() > self.chunk || counts.tokens.iter().any(|token| *token as usize >= self.config.vocab) {
             return wrong(format!("{WHAT} waits for tokens that this model cannot read"));
         }
         let found: Tensors =
             all.iter().filter(|(name, _)| name.starts_with("stream.")).map(|(name, v)| (name.clone(), v.clone())).collect();
-        if counts.blocks.is_empty() && found.is_empty() {
-            return Ok(());
-        }
+        let Some(position) = counts.blocks.first().map(|block| block.position) else {
+            return tensors::check_layout(WHAT, &found, &BTreeMap::new()).map(|()| 0);
+        };
         if counts.blocks.len() != self.config.blocks.len() {
             return wrong(format!("{WHAT} has {} blocks, the model {}", counts.blocks.len(), self.config.blocks.len()));
         }
-        for (block, counts) in self.config.blocks.iter().zip(&counts.blocks) {
-            if counts.filled >= chunk(&block.mixer) || !banks_fit(block, &counts.banks) {
-                return wrong(format!("{WHAT} is farther in a chunk than the chunk is long"));
+        if position == 0 || position > MOST || !position.is_multiple_of(self.chunk) {
+            return wrong(format!("{WHAT} has read {position} tokens, which are no whole chunks of {}", self.chunk));
+        }
+        for (n, (block, counts)) in self.config.blocks.iter().zip(&counts.blocks).enumerate() {
+            let banks = block.cms.stored().iter().map(|bank| match bank.shape {
+                BankShape::Memory { .. } => bank.tokens().map(|period| position % period as usize),
+                BankShape::Perceptron { .. } => None,
+            });
+            let follows = (counts.position, counts.filled) == (position, position % chunk(&block.mixer));
+            if !follows || !counts.banks.iter().copied().eq(banks) {
+                return wrong(format!("{WHAT} contradicts itself: block {n} is not where {position} tokens lead"));
             }
         }
-        tensors::check_layout(WHAT, &found, &self.layout(&found))
+        tensors::check_layout(WHAT, &found, &self.layout(position))?;
+        Ok(position)
     }
 
-    /// Extents of a stream's tensors: those of one that has read a token. How many tokens attention has seen, and whether it and the banks' next period have
-    /// begun, is another matter in every stream.
-    fn layout(&self, found: &Tensors) -> BTreeMap<String, Vec<usize>> {
+    /// Extents of the tensors of a stream that has read so much.
+    fn layout(&self, position: usize) -> BTreeMap<String, Vec<usize>> {
         let mut stream = Stream::default();
         self.model.follow(&Arc::new(vec![0]), &mut stream);
-        let mut expected = BTreeMap::new();
-        for (name, values) in keep(&stream).0 {
-            let mut shape = values.shape;
-            let seen = ["keys", "values"].contains(&name.rsplit('.').next().unwrap_or_default());
-            let saved = found.get(&name);
-            if saved.is_none() && (seen || name.ends_with(".gathered")) {
-                continue;
+        let mut expected: BTreeMap<String, Vec<usize>> =
+            keep(&stream).0.into_iter().map(|(name, values)| (name, values.shape)).collect();
+        for (n, block) in self.config.blocks.iter().enumerate() {
+            for part in ["keys", "values"] {
+                let name = format!("stream.{n}.{part}");
+                match (seen(&block.mixer, position), expected.get_mut(&name)) {
+                    (0, _) => drop(expected.remove(&name)),
+                    (tokens, Some(shape)) => shape[TOKENS] = tokens,
+                    (_, None) => {}
+                }
             }
-            if seen && let Some(tokens) = saved.and_then(|saved| saved.shape.get(TOKENS)) {
-                shape[TOKENS] = *tokens;
+            for (i, bank) in block.cms.stored().iter().enumerate() {
+                if bank.tokens().is_some_and(|period| position.is_multiple_of(period as usize)) {
+                    expected.remove(&format!("stream.{n}.bank.{i}.gathered"));
+                }
             }
-            expected.insert(name, shape);
         }
         expected
     }
@@ -69,12 +86,16 @@ fn chunk(mixer: &MixerConfig) -> usize {
     }
 }
 
-fn banks_fit(block: &BlockConfig, filled: &[Option<usize>]) -> bool {
-    let stored = block.cms.stored();
-    let fits = |(bank, filled): (&BankConfig, &Option<usize>)| match (&bank.shape, filled) {
-        (BankShape::Memory { .. }, Some(filled)) => bank.tokens().is_some_and(|period| *filled < period as usize),
-        (BankShape::Memory { .. }, None) => false,
-        (BankShape::Perceptron { .. }, filled) => filled.is_none(),
-    };
-    filled.len() == stored.len() && stored.iter().zip(filled).all(fits)
+/// Keys that a mixer's attention keeps after so many tokens.
+fn seen(mixer: &MixerConfig, position: usize) -> usize {
+    let MixerConfig::Titans(c) = mixer else { return if matches!(mixer, MixerConfig::Attention(_)) { position } else { 0 } };
+    match c.variant {
+        TitansVariant::Lmm => 0,
+        // A segment begins anew, with the learned tokens; two for every token are what the memory says about it and itself.
+        TitansVariant::Mac { segment, persistent } => match position % segment {
+            0 => 0,
+            tokens => persistent + 2 * tokens,
+        },
+        TitansVariant::Mag { persistent, .. } | TitansVariant::Mal { persistent, .. } => persistent + position,
+    }
 }

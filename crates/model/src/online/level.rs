@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::OnlineSettings;
 use crate::{
     config::{ModelConfig, Wiring},
-    kernels::math::{axpy, dot, scale},
-    tensors::Tensors,
+    kernels::math::{axpy, scale},
+    tensors::{Tensors, Values},
 };
 
 /// Weights of a bank, and the gradients of its period so far.
@@ -22,7 +22,7 @@ pub(super) struct Level {
     pub(super) gathered: Tensors,
     pub(super) counted: usize,
     pub(super) fired: u64,
-    /// Periods whose gradients were no numbers.
+    /// Chunks whose gradients were no numbers.
     pub(super) skipped: u64,
     pub(super) last_move: f32,
 }
@@ -67,23 +67,28 @@ impl Level {
         self.weights = weights;
     }
 
-    /// Whether a period may be so far: whole chunks, and not at its end.
-    pub(super) fn may_have_counted(&self, tokens: usize, chunk: usize) -> bool {
-        tokens < self.period && tokens.is_multiple_of(chunk)
+    /// Whether a level that has seen so many tokens, in chunks, has counted these of its period, and moved as often as periods have ended.
+    pub(super) fn is_after(&self, [tokens, chunk]: [usize; 2], counted: usize, [fired, skipped]: [u64; 2]) -> bool {
+        counted == tokens % self.period && fired == (tokens / self.period) as u64 && skipped <= (tokens / chunk) as u64
     }
 
-    /// Adds the gradients of so many tokens.
+    /// Adds the gradients of a chunk of so many tokens. Where they are no numbers the chunk is lost to this bank: they would be the end of the session.
     pub(super) fn count(&mut self, gradients: &Tensors, tokens: usize) {
-        for name in self.weights.keys() {
-            let Some(gradient) = gradients.get(name) else { continue };
-            match self.gathered.get_mut(name) {
-                Some(sum) => axpy(&mut sum.data, 1.0, &gradient.data),
-                None => {
-                    self.gathered.insert(name.clone(), gradient.clone());
-                }
+        self.counted += tokens;
+        for (name, weights) in &self.weights {
+            let zero = || Values { shape: weights.shape.clone(), data: vec![0.0; weights.data.len()] };
+            self.gathered.entry(name.clone()).or_insert_with(zero);
+        }
+        let sums = self.gathered.iter().filter_map(|(name, sum)| Some(sum.data.iter().zip(&gradients.get(name)?.data)));
+        if !sums.flatten().all(|(sum, gradient)| (sum + gradient).is_finite()) {
+            self.skipped += 1;
+            return;
+        }
+        for (name, sum) in &mut self.gathered {
+            if let Some(gradient) = gradients.get(name) {
+                axpy(&mut sum.data, 1.0, &gradient.data);
             }
         }
-        self.counted += tokens;
     }
 
     /// Moves every level whose period is over; gives the tensors that the model reads from now on.
@@ -114,17 +119,12 @@ impl Level {
 
     fn descend(&mut self, settings: &OnlineSettings) {
         let rate = settings.rates.get(&self.name).copied().unwrap_or(settings.rate);
-        let norm = self.gathered.values().map(|g| dot(&g.data, &g.data)).sum::<f32>().sqrt();
-        if !norm.is_finite() {
-            // A step that is no number would be the end of the session; the tokens are lost to this bank instead.
-            self.skipped += 1;
-            self.gathered.clear();
-            self.counted = 0;
-            return;
-        }
-        let factor = settings.clip.filter(|clip| norm > *clip).map_or(1.0, |clip| clip / norm);
+        // Squares of single precision overflow long before its numbers do.
+        let squares = self.gathered.values().flat_map(|g| &g.data).map(|x| f64::from(*x).powi(2));
+        let norm = squares.sum::<f64>().sqrt();
+        let factor = settings.clip.map(f64::from).filter(|clip| norm > *clip).map_or(1.0, |clip| clip / norm);
         for (name, gradient) in &mut self.gathered {
-            scale(&mut gradient.data, factor);
+            scale(&mut gradient.data, factor as f32);
             if let Some(weights) = self.weights.get_mut(name) {
                 // A rate of zero leaves every bit as it is, that of negative zeros included.
                 if rate != 0.0 {
@@ -132,7 +132,7 @@ impl Level {
                 }
             }
         }
-        self.last_move = rate * norm * factor;
+        self.last_move = (f64::from(rate) * norm * factor) as f32;
         self.fired += 1;
         self.gathered.clear();
         self.counted = 0;

@@ -1,5 +1,7 @@
 //! A session as bytes, and back.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -19,7 +21,7 @@ use crate::{
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Counts {
-    /// The digest of the configuration.
+    /// The digest of the model.
     model: String,
     pub(super) tokens: Vec<u32>,
     pub(super) blocks: Vec<BlockCounts>,
@@ -39,7 +41,6 @@ pub(super) struct BlockCounts {
 struct LevelCounts {
     counted: usize,
     fired: u64,
-    #[serde(default)]
     skipped: u64,
     last_move: f32,
 }
@@ -149,7 +150,7 @@ impl Session {
     /// The session as a safetensors file of single precision.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When it holds values that are not finite, which nothing could restore.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
         let (mut tensors, blocks) = keep(&self.stream);
         let mut counts = Counts { model: self.of.clone(), tokens: self.tokens.clone(), blocks, levels: Vec::new() };
@@ -160,16 +161,19 @@ impl Session {
             let (counted, fired, skipped, last_move) = (level.counted, level.fired, level.skipped, level.last_move);
             counts.levels.push(LevelCounts { counted, fired, skipped, last_move });
         }
+        if let Some((name, _)) = tensors.iter().find(|(_, v)| v.data.iter().any(|x| !x.is_finite())) {
+            return Err(ModelError::NotFinite { what: "the session".to_owned(), tensor: name.clone() });
+        }
         let counts = serde_json::to_string(&counts).map_err(ModelError::Config)?;
         crate::tensors::write_with(WHAT, &tensors, Precision::Single, [(COUNTS.to_owned(), counts)].into())
     }
 }
 
 impl Online {
-    /// A session that was saved from the same model goes on.
+    /// A session that was saved from the same model goes on: the same configuration and the same tensors, so that none crosses a night.
     ///
     /// # Errors
-    /// When the file is malformed or was saved from a session of another model.
+    /// When the file is malformed, contradicts itself, or was saved from a session of another model.
     pub fn restore(&self, bytes: &[u8]) -> Result<Session, ModelError> {
         let format = |source| ModelError::Format { what: WHAT.to_owned(), source };
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(format)?;
@@ -181,7 +185,7 @@ impl Online {
         if counts.model != session.of || counts.levels.len() != session.levels.len() {
             return wrong(format!("{WHAT} is of another model"));
         }
-        self.check_stream(&counts, &tensors)?;
+        let position = self.check_stream(&counts, &tensors)?;
         for (n, (level, counts)) in session.levels.iter_mut().zip(&counts.levels).enumerate() {
             let part = |part: &str| -> Tensors {
                 let under = format!("level.{n}.{part}.");
@@ -192,11 +196,10 @@ impl Online {
             let expected = level.weights().iter().map(|(name, v)| (name.clone(), v.shape.clone())).collect();
             crate::tensors::check_layout(WHAT, &weights, &expected)?;
             let gathered = part("gathered");
-            if !gathered.is_empty() {
-                crate::tensors::check_layout(WHAT, &gathered, &expected)?;
-            }
-            if !level.may_have_counted(counts.counted, self.chunk) {
-                return wrong(format!("{WHAT} has counted {} tokens for {}", counts.counted, level.bank()));
+            let none = BTreeMap::new();
+            crate::tensors::check_layout(WHAT, &gathered, if counts.counted == 0 { &none } else { &expected })?;
+            if !level.is_after([position, self.chunk], counts.counted, [counts.fired, counts.skipped]) {
+                return wrong(format!("{WHAT} contradicts itself: {} is not where {position} tokens lead", level.bank()));
             }
             level.set_weights(weights);
             level.gathered = gathered;
