@@ -152,6 +152,11 @@ fn a_session_grows_only_where_attention_sees_everything() {
         };
         let (early, late) = (bytes_after(400), bytes_after(1_600));
         assert_eq!(late > early, sees_everything(&config), "{}: {early} and {late} bytes", config.name);
+        if !sees_everything(&config) {
+            let mut at_once = SessionState::new(weights.base());
+            decoder.prefill(&weights, &mut at_once, &ids(1_600, 37));
+            assert!(at_once.bytes() < 2 * late, "{}: {} bytes of a text that was read at once", config.name, at_once.bytes());
+        }
     }
 }
 
@@ -159,11 +164,12 @@ fn a_session_grows_only_where_attention_sees_everything() {
 fn a_state_split_anywhere_gives_the_same_logits() {
     for config in every() {
         let weights = weights_of(&config);
-        let ids = ids(60, 31);
+        let ids = ids(200, 31);
         let mut decoder = Decoder::new(weights.base());
         let mut reference = SessionState::new(weights.base());
         let expected = decoder.prefill(&weights, &mut reference, &ids);
-        for cut in [1, 7, 8, 9, 33, 59] {
+        // Windows of 20 and 32 tokens drop what they no longer show, and go on in pieces of any length.
+        for cut in [1, 7, 8, 9, 33, 41, 45, 69, 90, 131, 199] {
             let mut state = SessionState::new(weights.base());
             decoder.prefill(&weights, &mut state, &ids[..cut]);
             let got = decoder.prefill(&weights, &mut state.clone(), &ids[cut..]);
@@ -171,6 +177,10 @@ fn a_state_split_anywhere_gives_the_same_logits() {
             assert!(error < 1e-4, "{}, cut at {cut}: {error}", config.name);
             assert_eq!(got.nll.len(), ids.len() - cut);
         }
+        let mut state = SessionState::new(weights.base());
+        let pieces = ids.chunks(7).map(|piece| decoder.prefill(&weights, &mut state, piece).logits);
+        let error = worst(&pieces.last().unwrap(), &expected.logits);
+        assert!(error < 1e-4, "{}, in pieces of seven: {error}", config.name);
     }
 }
 
@@ -295,7 +305,7 @@ fn a_message_is_marked_by_its_role_and_end() {
 #[test]
 fn bad_configs_are_refused_with_the_reason() {
     let good = config();
-    let broken: [fn(&mut ModelConfig); 5] = [
+    let broken: [fn(&mut ModelConfig); 6] = [
         |c| c.blocks.clear(),
         |c| c.blocks[0].cms.banks[1].name = "quick".into(),
         |c| c.blocks[0].cms.banks[3].period = Period::Tokens(13),
@@ -303,6 +313,12 @@ fn bad_configs_are_refused_with_the_reason() {
         |c| {
             if let MixerConfig::Attention(a) = &mut c.blocks[1].mixer {
                 a.kv_heads = 3;
+            }
+        },
+        |c| {
+            c.blocks[1].mixer = presets::mixer("hope", 32, 2).unwrap();
+            if let MixerConfig::Hope(h) = &mut c.blocks[1].mixer {
+                (h.adaptive, h.shares) = (false, true);
             }
         },
     ];

@@ -260,6 +260,9 @@ impl MixerConfig {
             Self::Hope(c) => {
                 heads(c.heads, &[("head_width", c.head_width)])?;
                 extent("chunk", c.chunk, MOST_IN_CHUNK)?;
+                if c.shares && !c.adaptive {
+                    return wrong("shares are those of boxes that change: leave them out, or make the boxes adaptive");
+                }
                 if let BoxKind::Perceptron { hidden } = c.boxes {
                     extent("hidden", hidden, MOST_CHANNELS)?;
                 }

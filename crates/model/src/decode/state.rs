@@ -37,8 +37,13 @@ impl Seen {
         }
         let unseen = prefix * width..(rows - window) * width;
         self.dropped += rows - window - prefix;
-        self.keys.drain(unseen.clone());
-        self.values.drain(unseen);
+        for rows in [&mut self.keys, &mut self.values] {
+            rows.drain(unseen.clone());
+            // A long text that was read at once is not kept as room for the next one.
+            if rows.capacity() > 2 * (prefix + 2 * window) * width {
+                rows.shrink_to((prefix + 2 * window) * width);
+            }
+        }
     }
 
     fn floats(&self) -> usize {
