@@ -1,7 +1,7 @@
 //! `nocturne bench model`: architectures against each other on synthetic tasks.
 //!
 //! Every architecture gets the same examples, the same budget and the same grid of learning rates ([`policy`]); what differs is the architecture. A sweep is
-//! made of cells, one a task, architecture and seed; each is written when it is done and is not measured again while its settings are the same
+//! made of cells, one a task, architecture and seed; each is written when it is done and is not measured again by the same build while its settings are the same
 //! ([`store`]), so that a sweep that was broken off goes on. What comes out is a table a task with an interval over seeds, JSON and plots.
 //!
 //! The half that knows models lies behind [`learner::Architectures`]; everything else here is tested with learners that only pretend.
@@ -65,7 +65,7 @@ A file of --mixers names and sets up each as a recipe's `mixer`:
   conv_taps = 4
   negative_eigenvalues = true
 
-A sweep that was broken off goes on where it was: what DIR holds with the same settings is not measured again.";
+A sweep that was broken off goes on where it was: what this build has measured into DIR with the same settings is not measured again.";
 
 /// Tasks that are measured unless others are named: recall, state tracking, and memory in the weights.
 const TASKS: [&str; 6] = ["mqar", "parity", "aa", "anbn", "memorization", "fuzzy-recall"];
@@ -103,7 +103,7 @@ pub(crate) struct ModelArgs {
     /// Measure tokens a second over the context, too; without --task nothing else
     #[arg(long)]
     speed: bool,
-    /// Measure again what DIR holds already
+    /// Measure again what this build has measured into DIR already
     #[arg(long)]
     again: bool,
     /// Show the tasks and the architectures that there are

@@ -1,9 +1,8 @@
 //! `nocturne bench peers`: the same work by this program, by PyTorch and by candle, in one run on one machine.
 //!
 //! Decoding is of a Llama-shaped checkpoint with random weights, which all of them read from the same files; training is of small models that begin with the same
-//! weights, and a peer whose first loss is another one is refused. Each program uses as many threads as it does by itself. Programs take turns, so that a machine that
-//! slows down slows all of them down; medians and ranges of the turns are shown. PyTorch cuts the norm of all gradients at once, which costs it less than one cut a
-//! parameter, as we do; candle computes in f32, because its products in bf16 have no fast path on this kind of machine.
+//! weights, and a peer that says something else before the first step is refused. Each program uses as many threads as it does by itself. Programs take turns, so that a machine that
+//! slows down slows all of them down; medians and ranges of the turns are shown. PyTorch cuts the norm of all gradients at once, we that of each parameter; candle computes in f32, because its products in bf16 have no fast path on this kind of machine.
 
 mod checkpoint;
 mod ours;
@@ -97,7 +96,8 @@ impl Work {
             Self::Read { batch, prompt } => format!("read {prompt} tokens, batch {batch}"),
             Self::Generate { batch, prompt, .. } => format!("generate after {prompt} tokens, batch {batch}"),
             Self::Train { architecture, width, blocks, context, .. } => {
-                format!("train {architecture}, {blocks} blocks of {width}, context {context}")
+                let gate = if architecture == "gated-delta" { " with its gate" } else { "" };
+                format!("train {architecture}{gate}, {blocks} blocks of {width}, context {context}")
             }
         }
     }
@@ -148,7 +148,7 @@ pub(super) fn run(global: &Global, args: &PeersArgs) -> anyhow::Result<Outcome> 
     let mut ours = ours::Ours::load(&request)?;
     for round in 1..=args.rounds {
         eprintln!("round {round} of {}: nocturne", args.rounds);
-        report.add(ours.measure(&works, Duration::from_secs(args.seconds)))?;
+        report.add(ours.measure(&works, Duration::from_secs(args.seconds))?)?;
         for peer in &peers {
             eprintln!("round {round} of {}: {}", args.rounds, peer.name());
             report.add(peer.measure(&request)?)?;

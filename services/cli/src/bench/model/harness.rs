@@ -67,6 +67,11 @@ impl Harness<'_> {
         sweep
     }
 
+    /// What a cell's file is called: it stands beside those of other builds, which may have taken hours.
+    fn file(&self, what: &str) -> String {
+        format!("{what}--{}", self.program.chars().take(8).collect::<String>())
+    }
+
     fn failure(&self, what: &str, error: &anyhow::Error) -> Failure {
         let failure = Failure { what: what.to_owned(), why: render(error) };
         (self.tell)(&format!("{what}: failed: {}", failure.why));
@@ -77,7 +82,7 @@ impl Harness<'_> {
         let settings = self.architectures.settings(architecture, task);
         let tuning = self.tune(task, architecture, &settings)?;
         let run = RunSettings { rate: tuning.rate, ..self.settings(task, architecture, &settings, seed) };
-        let file = format!("{}--{architecture}--{seed}", task.name());
+        let file = self.file(&format!("{}--{architecture}--{seed}", task.name()));
         let kept = self.store.keep(&file, &run, || self.run(task, architecture, seed, tuning.rate))?;
         (self.tell)(&told(&name(task, architecture, seed), &kept));
         Ok(Cell { task: task.name().to_owned(), architecture: architecture.to_owned(), seed, tuning, run: kept.result })
@@ -88,7 +93,7 @@ impl Harness<'_> {
         let amount = self.policy.scored(self.policy.validation_examples, length(task, Part::Validation, TUNING_SEED));
         let attempt = |rate: f64| -> anyhow::Result<Tried> {
             let settings = RunSettings { rate, ..self.settings(task, architecture, settings, TUNING_SEED) };
-            let file = format!("{}--{architecture}--tuning-{rate:e}", task.name());
+            let file = self.file(&format!("{}--{architecture}--tuning-{rate:e}", task.name()));
             Ok(self.store.keep(&file, &settings, || self.attempt(task, architecture, rate, amount))?.result)
         };
         let tried = self.policy.rates.iter().map(|rate| attempt(*rate)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -174,7 +179,7 @@ impl Harness<'_> {
     fn speed(&self, architecture: &str, context: usize) -> anyhow::Result<SpeedCell> {
         let architecture_settings = &self.architectures.speed_settings(architecture);
         let settings = SpeedSettings { program: self.program, architecture, architecture_settings, context };
-        let kept = self.store.keep(&format!("speed--{architecture}--{context}"), &settings, || {
+        let kept = self.store.keep(&self.file(&format!("speed--{architecture}--{context}")), &settings, || {
             let watched = memory::watch();
             Ok((self.architectures.speed(architecture, context)?, watched.peak_bytes()))
         })?;

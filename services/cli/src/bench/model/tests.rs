@@ -233,9 +233,9 @@ fn a_sweep_goes_on_where_it_was_and_measures_what_changed() {
     assert_eq!(made(&architectures, &["--task", "mqar", "--seeds", "1", "--minutes", "0.5", "--again"]), (8, 2));
     architectures.version = 2;
     assert_eq!(made(&architectures, &["--task", "mqar", "--seeds", "1", "--minutes", "0.5"]), (8, 2), "another architecture");
-    std::fs::remove_file(folder.path().join("cells/mqar--hasty--1.json")).expect("a cell");
+    std::fs::remove_file(folder.path().join("cells/mqar--hasty--1--test.json")).expect("a cell");
     assert_eq!(made(&architectures, &["--task", "mqar", "--seeds", "1", "--minutes", "0.5"]), (1, 2), "a cell that is gone");
-    std::fs::remove_file(folder.path().join("cells/mqar--hasty--tuning-1e-2.json")).expect("a try");
+    std::fs::remove_file(folder.path().join("cells/mqar--hasty--tuning-1e-2--test.json")).expect("a try");
     assert_eq!(made(&architectures, &["--task", "mqar", "--seeds", "1", "--minutes", "0.5"]), (1, 2), "a try that is gone");
 }
 
@@ -253,7 +253,7 @@ fn what_fails_is_said_and_the_rest_is_measured() {
 fn strings_are_scored_by_their_lengths_and_add_up_to_their_bins() {
     let folder = tempfile::tempdir().expect("a folder");
     let report = sweep(folder.path(), &pretended(&["steady"]), &["--task", "parity", "--seeds", "1"]);
-    let cell = std::fs::read(folder.path().join("cells/parity--steady--1.json")).expect("written");
+    let cell = std::fs::read(folder.path().join("cells/parity--steady--1--test.json")).expect("written");
     let cell: serde_json::Value = serde_json::from_slice(&cell).expect("JSON");
     let run: cell::Run = serde_json::from_value(cell["result"].clone()).expect("a run");
     for set in &run.sets {

@@ -2,14 +2,14 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nocturne_model::{
-    Banks, Base, Decoder, SessionState, StepInput, Tokenizer, Weights,
+    Banks, Base, Decoder, DeviceName, ModelConfig, SessionState, StepInput, Tokenizer, Weights,
     config::MixerConfig,
     decode::Piece,
     import::{Files, SlowBanks, convert},
     model::SlowBank,
-    optim, presets,
+    optim, params, presets,
     tensors::{self, Precision},
     train::{Aim, Lesson, Row, Trainer},
 };
@@ -40,22 +40,27 @@ impl Ours {
         let banks = Banks::load(&base, &base.untrained_banks()?)?;
         let base = Arc::new(base.to_serve());
         for work in request.works {
-            let Some((file, trainer)) = beginning(work) else { continue };
-            tensors::write_file(&request.checkpoint.join(file), &trainer.tensors(), Precision::Single)
-                .context("writing what training begins with")?;
+            let Work::Train { architecture, .. } = work else { continue };
+            let file = request.checkpoint.join(format!("train-{architecture}.safetensors"));
+            let (_, trainer) = beginning(work)?;
+            tensors::write_file(&file, &trainer.tensors(), Precision::Single).context("writing what training begins with")?;
         }
         Ok(Self { weights: Weights::new(Arc::clone(&base), banks), base })
     }
 
     /// Does all of it once.
-    pub(super) fn measure(&mut self, works: &[Work], least: Duration) -> Measured {
-        let (tokens_per_second, first_losses) =
-            works.iter().map(|work| self.work(work, least)).map(|(f, l)| (Some(f), l)).unzip();
-        Measured { program: format!("nocturne {}", env!("CARGO_PKG_VERSION")), tokens_per_second, first_losses }
+    ///
+    /// # Errors
+    /// When a model cannot be made.
+    pub(super) fn measure(&mut self, works: &[Work], least: Duration) -> anyhow::Result<Measured> {
+        let figures: Vec<_> = works.iter().map(|work| self.work(work, least)).collect::<anyhow::Result<_>>()?;
+        let (tokens_per_second, first_logits) = figures.into_iter().map(|(figure, logits)| (Some(figure), logits)).unzip();
+        let program = format!("nocturne {}", env!("CARGO_PKG_VERSION"));
+        Ok(Measured { program, tokens_per_second, first_logits, rounding: f64::from(f32::EPSILON) })
     }
 
-    /// Tokens a second, and the loss of the first step where there is one.
-    fn work(&self, work: &Work, least: Duration) -> (f64, Option<f64>) {
+    /// Tokens a second, and of a model that is trained what it says before the first step.
+    fn work(&self, work: &Work, least: Duration) -> anyhow::Result<(f64, Option<Vec<f32>>)> {
         let mut decoder = Decoder::new(&self.base);
         let figure = match work {
             Work::Read { batch, prompt } => rate(batch * prompt, least, || {
@@ -76,9 +81,9 @@ impl Ours {
                     },
                 )
             }
-            Work::Train { .. } => return train(work, least).unwrap_or_default(),
+            Work::Train { .. } => return train(work, least),
         };
-        (figure, None)
+        Ok((figure, None))
     }
 
     fn token(&self, n: usize, salt: usize) -> u32 {
@@ -98,21 +103,32 @@ fn token(n: usize, salt: usize, vocab: usize) -> u32 {
     ((n * 7_919 + salt * 104_729) % vocab) as u32
 }
 
-/// What training begins with, and the file in which others find it.
-fn beginning(work: &Work) -> Option<(String, Trainer)> {
-    let Work::Train { architecture, vocab, width, heads, blocks, hidden, .. } = work else { return None };
-    let mut mixer = presets::mixer(architecture, *width, *heads)?;
+/// The model that is trained, as it begins.
+fn beginning(work: &Work) -> anyhow::Result<(ModelConfig, Trainer)> {
+    let Work::Train { architecture, vocab, width, heads, blocks, hidden, .. } = work else { bail!("nothing is trained") };
+    let mixer = presets::mixer(architecture, *width, *heads);
+    let mut mixer = mixer.with_context(|| format!("there is no architecture {architecture}"))?;
     if let MixerConfig::GatedDelta(c) = &mut mixer {
         // As in its paper.
         c.gate = true;
     }
     let config = presets::model(architecture, &mixer, *vocab, *width, *blocks, *hidden);
-    Some((format!("train-{architecture}.safetensors"), Trainer::base(&config, 1, optim::for_comparison())))
+    let trainer = Trainer::base(&config, 1, optim::for_comparison());
+    Ok((config, trainer))
 }
 
-fn train(work: &Work, least: Duration) -> Option<(f64, Option<f64>)> {
-    let Work::Train { vocab, rows, context, .. } = work else { return None };
-    let (_, mut trainer) = beginning(work)?;
+/// What the model says after the first row: everything that was read before has part in it.
+fn logits(config: &ModelConfig, trainer: &Trainer, row: &Row) -> anyhow::Result<Vec<f32>> {
+    let model = params::load(config, "the model that is trained", &trainer.tensors(), &DeviceName::Flex.open()?)?;
+    let states = model.hidden(&Arc::new(row.ids.clone()), 1, SlowBank::On);
+    let [_, time, width] = states.dims();
+    let last = states.narrow(1, time - 1, 1).reshape([1, width]);
+    last.matmul(model.head_matrix().transpose()).into_data().try_to_vec().context("reading logits")
+}
+
+fn train(work: &Work, least: Duration) -> anyhow::Result<(f64, Option<Vec<f32>>)> {
+    let Work::Train { vocab, rows, context, .. } = work else { bail!("nothing is trained") };
+    let (config, mut trainer) = beginning(work)?;
     let aim = |position| Aim { position, lesson: Lesson::Next, weight: 1.0, counted: false };
     let row = |salt| Row {
         ids: (0..*context).map(|n| token(n, salt, *vocab)).collect(),
@@ -120,10 +136,9 @@ fn train(work: &Work, least: Duration) -> Option<(f64, Option<f64>)> {
         quiet: 0.0,
     };
     let rows: Vec<Row> = (0..*rows).map(row).collect();
-    let mut first = None;
+    let first = logits(&config, &trainer, &rows[0])?;
     let figure = rate(rows.len() * context, least, || {
-        let loss = trainer.step(&rows, 1e-3, SlowBank::On).loss;
-        first.get_or_insert(loss);
+        trainer.step(&rows, 1e-3, SlowBank::On);
     });
-    Some((figure, first))
+    Ok((figure, Some(first)))
 }

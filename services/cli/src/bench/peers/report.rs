@@ -10,9 +10,12 @@ use crate::{failure::refused, machine::Machine, output};
 pub(super) struct Measured {
     pub program: String,
     pub tokens_per_second: Vec<Option<f64>>,
-    /// Losses of the first training step, from weights that all programs share.
+    /// What models that are trained say before the first step, from weights that all programs share; empty where nothing is trained.
     #[serde(default)]
-    pub first_losses: Vec<Option<f64>>,
+    pub first_logits: Vec<Option<Vec<f32>>>,
+    /// The relative error of its numbers.
+    #[serde(default)]
+    pub rounding: f64,
 }
 
 /// One program's turns.
@@ -38,8 +41,20 @@ impl Program {
     }
 }
 
-/// How far apart losses may be of models whose equations are the same, in the precision of bf16.
-const SAME: f64 = 0.02;
+/// How far apart logits may be of models whose equations are the same, in parts of the largest: at least so much, and so many roundings.
+const SAME: f64 = 1e-3;
+const ROUNDINGS: f64 = 12.0;
+
+/// The largest difference, in parts of the largest value.
+fn apart(ours: &[f32], theirs: &[f32]) -> f64 {
+    if ours.len() != theirs.len() {
+        return f64::INFINITY;
+    }
+    let largest = ours.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+    let off = ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs()));
+    // Whatever is no number is as far apart as can be.
+    off.map(|off| if off.is_nan() { f64::INFINITY } else { off }).fold(0.0, f64::max) / f64::from(largest)
+}
 
 /// All figures.
 #[derive(Debug, Serialize)]
@@ -51,29 +66,33 @@ pub(super) struct Report {
     seconds: u64,
     works: Vec<Work>,
     programs: Vec<Program>,
-    /// Losses of the first steps of the first program.
-    first_losses: Vec<Option<f64>>,
+    /// What models of the first program say before the first step.
+    #[serde(skip)]
+    first_logits: Vec<Option<Vec<f32>>>,
 }
 
 impl Report {
     pub(super) fn new(machine: Machine, args: &PeersArgs, works: &[Work]) -> Self {
         let (shape, rounds, seconds) = (args.shape.name(), args.rounds, args.seconds);
-        Self { machine, shape, rounds, seconds, works: works.to_vec(), programs: Vec::new(), first_losses: Vec::new() }
+        Self { machine, shape, rounds, seconds, works: works.to_vec(), programs: Vec::new(), first_logits: Vec::new() }
     }
 
     /// Takes a turn.
     ///
     /// # Errors
-    /// When a program begins with another loss than the first one: it does other work.
+    /// When a model of a program says something else before it is trained than that of the first one: it does other work.
     pub(super) fn add(&mut self, measured: Measured) -> anyhow::Result<()> {
         if self.programs.is_empty() {
-            self.first_losses.clone_from(&measured.first_losses);
+            self.first_logits.clone_from(&measured.first_logits);
         }
-        for ((work, ours), theirs) in self.works.iter().zip(&self.first_losses).zip(&measured.first_losses) {
-            let apart = ours.zip(*theirs).map_or(0.0, |(ours, theirs)| (ours - theirs).abs());
-            if apart.is_nan() || apart > SAME {
-                let what =
-                    format!("{}: {} begins with a loss of {theirs:?}, nocturne with {ours:?}", work.name(), measured.program);
+        for (n, (work, ours)) in self.works.iter().zip(&self.first_logits).enumerate() {
+            let Some(ours) = ours else { continue };
+            let trained = measured.tokens_per_second.get(n).is_some_and(Option::is_some);
+            let theirs = measured.first_logits.get(n).and_then(Option::as_deref);
+            let apart = theirs.map_or(if trained { f64::INFINITY } else { 0.0 }, |theirs| apart(ours, theirs));
+            if apart > SAME.max(ROUNDINGS * measured.rounding) {
+                let program = &measured.program;
+                let what = format!("{}: before the first step {program} is off by {apart:.1e} of the largest logit", work.name());
                 return Err(refused(what, "its equations are others; correct them before its speed is compared"));
             }
         }
@@ -116,11 +135,12 @@ mod tests {
     fn report() -> Report {
         let works = vec![Work::Read { batch: 1, prompt: 8 }, Work::Read { batch: 2, prompt: 8 }];
         let (shape, programs) = ("tiny", Vec::new());
-        Report { machine: Machine::this(), shape, rounds: 3, seconds: 1, works, programs, first_losses: Vec::new() }
+        Report { machine: Machine::this(), shape, rounds: 3, seconds: 1, works, programs, first_logits: Vec::new() }
     }
 
-    fn turn(program: &str, figures: [Option<f64>; 2], loss: Option<f64>) -> Measured {
-        Measured { program: program.into(), tokens_per_second: figures.into(), first_losses: vec![None, loss] }
+    fn turn(program: &str, figures: [Option<f64>; 2], logits: Option<[f32; 2]>) -> Measured {
+        let first_logits = vec![None, logits.map(Vec::from)];
+        Measured { program: program.into(), tokens_per_second: figures.into(), first_logits, rounding: 1e-7 }
     }
 
     #[test]
@@ -136,12 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_begins_with_another_loss_is_refused() {
+    fn a_program_that_begins_with_other_logits_is_refused() {
         let mut report = report();
-        report.add(turn("nocturne", [Some(1.0); 2], Some(6.93))).expect("taken");
-        report.add(turn("same", [Some(1.0); 2], Some(6.94))).expect("the same, but for rounding");
+        let both = [Some(1.0); 2];
+        report.add(turn("nocturne", both, Some([2.0, -4.0]))).expect("taken");
+        report.add(turn("same", both, Some([2.001, -4.003]))).expect("the same, but for rounding");
         report.add(turn("decodes only", [Some(1.0), None], None)).expect("taken");
-        let refused = report.add(turn("other", [Some(1.0); 2], Some(7.1))).expect_err("other work");
-        assert!(refused.chain().any(|cause| cause.to_string().contains("other begins with a loss of")), "{refused:?}");
+        let rounded = Measured { rounding: 8e-3, ..turn("rounds", both, Some([2.2, -4.0])) };
+        report.add(rounded).expect("the same, as numbers of three digits are");
+        for other in [Some([2.01, -4.0]), Some([f32::NAN, -4.0]), None] {
+            let refused = report.add(turn("other", both, other)).expect_err("other work");
+            assert!(refused.chain().any(|cause| cause.to_string().contains("before the first step other is off")), "{refused:?}");
+        }
     }
 }
