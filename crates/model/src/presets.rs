@@ -1,7 +1,7 @@
 //! Small models of every kind, for comparisons: the same width, heads and banks, and mixers with the extents of their papers.
 //!
 //! What departs from the papers: no way out has a gate but RetNet's, whose Eq. 8 is one. A gate of SiLU makes every channel depend on the token that asks before
-//! anything is known about it, and costs most of a short budget: DeltaNet with one answers 43 % of `mqar`'s 4 pairs after a minute, and 100 % without. Titans'
+//! anything is known about it, and costs most of a short budget (figures in `tests/benches/README.md`). Titans'
 //! inner gradients are bounded, Hope's targets have unit length and its objective is Eq. 92; see [`crate::memory`] for why.
 
 use nocturne_wire::manifest::Period;

@@ -16,8 +16,7 @@
 //! * Decay is toward the identity, since only what was written decays; toward zero, keys would vanish.
 //! * Inner momentum is left out, as in Eq. 88.
 //! * The four boxes that are not read may take a learned share of the memory's step (`shares`), which begins small. With all of it, keys and values are made
-//!   otherwise in every chunk before any of them has a meaning, and recall is learned late: `mqar` after a minute, 18 % of 4 pairs, where boxes that stay as
-//!   they begin have 99 %.
+//!   otherwise in every chunk before any of them has a meaning, and recall is learned late: `mqar`, 16 pairs, after two minutes 62 % where shares have 99 %.
 
 use serde::{Deserialize, Serialize};
 

@@ -165,8 +165,15 @@ fn write<const N: usize>(out: &Path, small: [(&str, Vec<u8>); N], imported: Impo
     drop(imported);
     let mut files: BTreeMap<String, Bytes> = small.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into())).collect();
     let model = out.join(MODEL_FILE);
-    files.insert(MODEL_FILE.to_owned(), fs::read(&model).map(Bytes::from).advise(format!("reading {}", model.display()), "")?);
-    bases::load(&files)?;
+    let bytes = fs::read(&model)
+        .advise(format!("reading {} again", model.display()), "see whether the disk is sound, and import again")?;
+    files.insert(MODEL_FILE.to_owned(), bytes.into());
+    if let Err(error) = bases::load(&files) {
+        // What cannot be loaded is nobody's base, and may be gigabytes.
+        fs::remove_file(&model).ok();
+        let why = format!("{}: the base that was made of it cannot be loaded", out.display());
+        return Err(error.context(why));
+    }
     files.remove(MODEL_FILE);
     let configuration = files.remove_entry("config.json");
     files.into_iter().chain(configuration).try_for_each(|(name, bytes)| put(&name, &|path| Ok(fs::write(path, &bytes)?)))
