@@ -4,6 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
+use nocturne_wire::manifest::Period;
 
 use crate::{
     config::{BankConfig, BankShape, CmsConfig, Wiring},
@@ -117,7 +118,7 @@ impl Init<'_> {
                 let gate = gated.then(|| self.weight(width, hidden));
                 let up = self.weight(width, hidden);
                 // What is added to a model must not change it before the first night.
-                let down = if bank.period == nocturne_wire::manifest::Period::Night {
+                let down = if bank.period == Period::Night {
                     self.constant([hidden, width], 0.0)
                 } else {
                     self.quiet_weight(hidden, width)
@@ -139,11 +140,12 @@ impl Cms {
     pub(crate) fn new(config: &CmsConfig, width: usize, epsilon: f32, init: &mut Init<'_>) -> Self {
         let chained = config.wiring == Wiring::Sequential;
         let stored = config.stored();
+        let nightly = |bank: &BankConfig| bank.period == Period::Night;
         Self {
-            banks: stored.iter().map(|bank| init.bank(bank, width)).collect(),
+            banks: stored.iter().map(|bank| init.within(nightly(bank), |init| init.bank(bank, width))).collect(),
             norms: (1..stored.len()).filter(|_| chained).map(|_| init.constant([width], 1.0)).collect(),
             wiring: config.wiring,
-            nightly: stored.iter().map(|b| b.period == nocturne_wire::manifest::Period::Night).collect(),
+            nightly: stored.iter().map(nightly).collect(),
             epsilon,
         }
     }
@@ -259,7 +261,6 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use burn::tensor::{Device, TensorData};
-    use nocturne_wire::manifest::Period;
 
     use super::*;
     use crate::optim::inputs::Moment;

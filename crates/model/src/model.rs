@@ -85,6 +85,11 @@ impl Model {
         Self::drawn(config, &mut Init::new(seed, device), device)
     }
 
+    /// The nightly banks that [`Model::new`] draws, in a model whose other parameters have only extents.
+    pub(crate) fn nightly(config: &ModelConfig, seed: u64, device: &Device) -> Self {
+        Self::drawn(config, &mut Init::nightly(seed, device), device)
+    }
+
     /// A model that has extents and no values yet: for those who only look at it, or bring every value themselves.
     pub(crate) fn outline(config: &ModelConfig, device: &Device) -> Self {
         Self::drawn(config, &mut Init::outlines(device), device)

@@ -28,8 +28,6 @@ struct Plain {
     windows: Vec<Option<usize>>,
     tied: bool,
     max_context: usize,
-    bos: Option<u32>,
-    eos: Vec<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,8 +71,6 @@ fn plain(foreign: &Foreign) -> Plain {
         windows: foreign.windows.clone(),
         tied: foreign.tied,
         max_context: foreign.max_context,
-        bos: foreign.bos,
-        eos: foreign.eos.clone(),
     }
 }
 
@@ -152,8 +148,7 @@ fn configs_and_tensors_are_those_of_transformers() {
         let files = files(&folder.path().join(name));
         assert!(FILES[..2].iter().all(|file| files.contains_key(*file)));
         let foreign = Foreign::read(&files).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(foreign.eos, [3, 4], "what is generated ends as generation_config.json says");
-        assert_eq!(plain(&Foreign { eos: saved.config.eos.clone(), ..foreign.clone() }), saved.config, "{name}");
+        assert_eq!(plain(&foreign), saved.config, "{name}");
         let shards = files.keys().filter(|file| file.ends_with(".safetensors")).count();
         let checkpoint = Checkpoint::open(files).unwrap_or_else(|error| panic!("{name}: {error}"));
         checkpoint.check(&foreign).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -10,7 +10,6 @@ use burn::tensor::Device;
 use nocturne_model::{
     ModelConfig,
     config::{MixerConfig, TitansConfig, TitansVariant},
-    kernels::norm::EPSILON,
     memory::{recurrent::TitansHead, titans::Titans},
     model::SlowBank,
     ops::Way,
@@ -18,7 +17,10 @@ use nocturne_model::{
     tensors::Tensors,
 };
 
-use self::common::tensors_of;
+use self::common::{
+    plain::{Params, Row, dot, plus, sigmoid, times},
+    tensors_of,
+};
 
 const WIDTH: usize = 16;
 const HEADS: usize = 2;
@@ -27,8 +29,6 @@ const TOKENS: usize = 23;
 const PERSISTENT: usize = 2;
 const WINDOW: usize = 4;
 const SEGMENT: usize = 5;
-
-type Row = Vec<f64>;
 
 fn config(variant: TitansVariant) -> ModelConfig {
     let mixer = MixerConfig::Titans(TitansConfig {
@@ -43,52 +43,6 @@ fn config(variant: TitansVariant) -> ModelConfig {
         variant,
     });
     presets::model("test", &mixer, 40, WIDTH, 1, 0)
-}
-
-/// The parameters of the only block's mixer.
-struct Params<'a>(&'a Tensors);
-
-impl Params<'_> {
-    fn get(&self, name: &str) -> Row {
-        self.0[name].data.iter().map(|x| f64::from(*x)).collect()
-    }
-
-    fn mixer(&self, name: &str) -> Row {
-        self.get(&format!("blocks.0.mixer.{name}"))
-    }
-
-    /// `x W`
-    fn through(&self, x: &[f64], name: &str) -> Row {
-        let w = self.mixer(name);
-        let out = w.len() / x.len();
-        (0..out).map(|o| x.iter().enumerate().map(|(i, x)| x * w[i * out + o]).sum()).collect()
-    }
-
-    /// RMS norm in groups as long as the gain.
-    fn norm(&self, x: &[f64], name: &str) -> Row {
-        let gain = self.get(name);
-        let group = |x: &[f64]| -> Row {
-            let scale = (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + f64::from(EPSILON)).sqrt().recip();
-            x.iter().zip(&gain).map(|(x, gain)| x * scale * gain).collect()
-        };
-        x.chunks(gain.len()).flat_map(group).collect()
-    }
-}
-
-fn sigmoid(x: f64) -> f64 {
-    (1.0 + (-x).exp()).recip()
-}
-
-fn plus(a: &[f64], b: &[f64]) -> Row {
-    a.iter().zip(b).map(|(a, b)| a + b).collect()
-}
-
-fn times(a: &[f64], b: &[f64]) -> Row {
-    a.iter().zip(b).map(|(a, b)| a * b).collect()
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Query, key or value of a head.
@@ -114,13 +68,7 @@ impl<'a> Memory<'a> {
     /// Writes a token and reads it.
     fn step(&mut self, x: &[f64]) -> Row {
         self.rows.push(self.params.through(x, "qkv"));
-        let (taps, now) = (self.params.mixer("conv"), self.rows.len() - 1);
-        let channels = 3 * WIDTH;
-        let convolved = |c: usize| -> f64 {
-            let tap = |j: usize| (now + j).checked_sub(2).map_or(0.0, |t| taps[j * channels + c] * self.rows[t][c]);
-            (0..3).map(tap).sum()
-        };
-        let qkv: Row = (0..channels).map(convolved).map(|x| x * sigmoid(x)).collect();
+        let qkv = self.params.convolved(&self.rows);
         let (gates, statics) = (self.params.through(x, "gates"), self.params.mixer("statics"));
         let mut out = vec![0.0; WIDTH];
         for (h, out) in out.chunks_mut(HEAD).enumerate() {
@@ -128,13 +76,6 @@ impl<'a> Memory<'a> {
             self.heads[h].step(&self.program, [0, 1, 2].map(|n| part(&qkv, n, h)), logits, out);
         }
         out
-    }
-
-    /// Norm, gate and projection of what was read about `x`.
-    fn leave(&self, x: &[f64], read: &[f64]) -> Row {
-        let read = self.params.norm(read, "blocks.0.mixer.norm");
-        let open: Row = self.params.through(x, "gate").iter().map(|x| x * sigmoid(*x)).collect();
-        self.params.through(&times(&read, &open), "out")
     }
 
     /// What the weights of the segment's start say about `x`, as a token.
@@ -195,7 +136,7 @@ fn mag(params: &Params<'_>, memory: &mut Memory<'_>, tokens: &mut Vec<Row>, x: &
 /// Memory as layer: attention reads the stream after the memory has added to it.
 fn mal(params: &Params<'_>, memory: &mut Memory<'_>, tokens: &mut Vec<Row>, x: &[f64]) -> Row {
     let read = memory.step(x);
-    let said = memory.leave(x, &read);
+    let said = memory.params.leave(x, &read);
     tokens.push(params.norm(&plus(x, &said), "blocks.0.mixer.branch.norm"));
     let seen = attend(params, tokens, in_window(tokens.len()));
     plus(&said, &params.through(&seen, "branch.out"))
@@ -209,7 +150,7 @@ fn mac(params: &Params<'_>, memory: &mut Memory<'_>, tokens: &mut Vec<Row>, x: &
     tokens.extend([memory.recall(x), x.to_vec()]);
     let y = params.through(&attend(params, tokens, |_| true), "branch.out");
     let read = memory.step(&y);
-    let factor: Row = memory.leave(&y, &read).iter().map(|m| 1.0 + m).collect();
+    let factor: Row = memory.params.leave(&y, &read).iter().map(|m| 1.0 + m).collect();
     times(&y, &factor)
 }
 

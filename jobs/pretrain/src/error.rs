@@ -19,6 +19,9 @@ pub enum PretrainError {
     /// The model refused something.
     #[error("the model cannot be built from the recipe")]
     Model(#[from] nocturne_model::ModelError),
+    /// The recipe contradicts itself.
+    #[error("no base can be trained by the recipe: {0}")]
+    Recipe(String),
     /// The recipe's mixture of conversations makes no sense.
     #[error("no conversation can be drawn by the recipe")]
     Corpus(#[from] nocturne_world::BadCorpus),

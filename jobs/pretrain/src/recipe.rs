@@ -54,3 +54,34 @@ pub struct Weights {
     /// Whatever the user says.
     pub user: f32,
 }
+
+impl Recipe {
+    /// What no run could be made of.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let counts = [
+            ("steps", self.steps),
+            ("tokens_a_step", self.tokens_a_step),
+            ("checkpoint_every_steps", self.checkpoint_every_steps),
+            ("tokenizer_conversations", self.tokenizer_conversations as u64),
+        ];
+        if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Some(format!("`{key}` is 0; it must be at least 1"));
+        }
+        let Weights { answer, skill, small_talk, acknowledgement, user } = self.weights;
+        let weights = [answer, skill, small_talk, acknowledgement, user];
+        let within = [
+            ("adam_rate", self.adam_rate, 0.0..=1.0),
+            ("muon.rate", self.muon.rate, 0.0..=1.0),
+            ("muon.momentum", f64::from(self.muon.momentum), 0.0..=0.9999),
+            ("muon.weight_decay", f64::from(self.muon.weight_decay), 0.0..=1.0),
+            ("decay_from", self.decay_from, 0.0..=1.0),
+        ];
+        if let Some((key, value, range)) = within.into_iter().find(|(_, value, range)| !range.contains(value)) {
+            return Some(format!("`{key}` is {value}; it must lie between {} and {}", range.start(), range.end()));
+        }
+        if !weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0) || weights.iter().all(|weight| *weight == 0.0) {
+            return Some("the `weights` must be 0 or more, and one of them above".to_owned());
+        }
+        None
+    }
+}

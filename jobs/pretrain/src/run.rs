@@ -113,6 +113,7 @@ pub fn train(
     begin: Begin<'_>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, PretrainError> {
+    recipe.fault().map_or(Ok(()), |fault| Err(PretrainError::Recipe(fault)))?;
     recipe.corpus.check()?;
     let files = Files(out);
     let corpus = Corpus::new(recipe.seed, recipe.corpus.clone());

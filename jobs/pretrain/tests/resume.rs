@@ -83,3 +83,24 @@ fn a_device_that_is_not_there_is_refused_before_anything_is_written() {
     assert!(why.contains("cuda:999"), "{why}");
     assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
 }
+
+type Spoil = fn(&mut Recipe);
+
+#[test]
+fn a_recipe_that_no_run_could_follow_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let faults: [(Spoil, &str); 5] = [
+        (|recipe| recipe.checkpoint_every_steps = 0, "`checkpoint_every_steps` is 0"),
+        (|recipe| recipe.muon.momentum = 1.0, "`muon.momentum` is 1; it must lie between 0 and 0.9999"),
+        (|recipe| recipe.adam_rate = f64::NAN, "`adam_rate` is NaN"),
+        (|recipe| recipe.decay_from = 1.5, "`decay_from` is 1.5"),
+        (|recipe| recipe.weights.user = -1.0, "`weights`"),
+    ];
+    for (spoil, why) in faults {
+        let mut recipe = tiny();
+        spoil(&mut recipe);
+        let refused = train(&recipe, folder.path(), Begin::Fresh, &mut |_| ()).expect_err("refused").to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
+}

@@ -227,7 +227,7 @@ impl Base {
         if let Some(stacked) = &self.stacked {
             return tensors::write_as("the stacked slow bank", stacked, self.bank_precision());
         }
-        let model = crate::Model::new(&self.config, SLOW_SEED, &burn::tensor::Device::flex());
+        let model = crate::Model::nightly(&self.config, SLOW_SEED, &burn::tensor::Device::flex());
         let slow = params::collect_some(&self.config, &model, &|name| name.contains(SLOW));
         tensors::write("the untrained slow bank", &slow)
     }

@@ -103,14 +103,10 @@ pub struct Foreign {
     pub tied: bool,
     /// Longest context in tokens.
     pub max_context: usize,
-    /// What begins a text, if anything does.
-    pub bos: Option<u32>,
-    /// The tokens that may end an answer.
-    pub eos: Vec<u32>,
 }
 
 impl Foreign {
-    /// Reads `config.json`, and `generation_config.json` if it is there.
+    /// Reads `config.json`.
     ///
     /// # Errors
     /// When a file is absent or malformed, contradicts itself, or asks for what is not supported.
@@ -118,11 +114,7 @@ impl Foreign {
         let json: Option<Map<String, Value>> = settings::read(files, CONFIG)?;
         let needed = "it says which kind of model this is";
         let json = json.ok_or_else(|| ImportError::Absent { file: CONFIG.to_owned(), needed })?;
-        let mut foreign = Self::parse(&Keys::new(CONFIG, &json))?;
-        let said = ends(files)?;
-        if !said.is_empty() {
-            foreign.eos = said;
-        }
+        let foreign = Self::parse(&Keys::new(CONFIG, &json))?;
         foreign.check()?;
         Ok(foreign)
     }
@@ -137,8 +129,6 @@ impl Foreign {
         let kv_heads = if keys.has("num_key_value_heads") || family == Family::Llama { heads } else { kv_heads };
         let own_width = if family == Family::Qwen3 && !keys.has("head_dim") { Some(128) } else { keys.count("head_dim")? };
         let max_context = keys.count("max_position_embeddings")?.unwrap_or(max_context);
-        let default =
-            |key: &str, id: u32| Some(id).filter(|_| matches!(family, Family::Llama | Family::Mistral) && !keys.has(key));
         let bias = keys.flag("attention_bias")?.unwrap_or(false);
         if layers > MOST_LAYERS {
             return Err(keys.wrong(format!("{layers} layers are beyond what is supported ({MOST_LAYERS})")));
@@ -162,8 +152,6 @@ impl Foreign {
             qk_norm: family == Family::Qwen3,
             tied: keys.flag("tie_word_embeddings")?.unwrap_or(false),
             max_context,
-            bos: keys.ids("bos_token_id")?.and_then(|ids| ids.first().copied()).or(default("bos_token_id", 1)),
-            eos: default("eos_token_id", 2).into_iter().collect(),
         })
     }
 

@@ -11,18 +11,42 @@ use rand_chacha::ChaCha8Rng;
 pub(crate) struct Init<'a> {
     rng: ChaCha8Rng,
     device: &'a Device,
-    /// Nothing is drawn: parameters have extents and take no memory until somebody asks for their values, which are zeros.
-    outlines: bool,
+    kept: Kept,
+    /// Whether what is drawn now belongs to a nightly bank.
+    nightly: bool,
+}
+
+/// Which parameters get values; the others have extents and take no memory until somebody asks for their values, which are zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    All,
+    /// Those of nightly banks. The rest is drawn and dropped: what comes after it in the stream must not depend on who asks.
+    Nightly,
+    /// None, and nothing is drawn.
+    Nothing,
 }
 
 impl<'a> Init<'a> {
     pub(crate) fn new(seed: u64, device: &'a Device) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), device, outlines: false }
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), device, kept: Kept::All, nightly: false }
+    }
+
+    /// The nightly banks of the model that this seed gives.
+    pub(crate) fn nightly(seed: u64, device: &'a Device) -> Self {
+        Self { kept: Kept::Nightly, ..Self::new(seed, device) }
     }
 
     /// For a model whose every value is still to come.
     pub(crate) fn outlines(device: &'a Device) -> Self {
-        Self { outlines: true, ..Self::new(0, device) }
+        Self { kept: Kept::Nothing, ..Self::new(0, device) }
+    }
+
+    /// Draws a part of the model that a night trains, or does not.
+    pub(crate) fn within<R>(&mut self, nightly: bool, draw: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.nightly, nightly);
+        let drawn = draw(self);
+        self.nightly = before;
+        drawn
     }
 
     pub(crate) fn gaussian(&mut self) -> f32 {
@@ -35,12 +59,14 @@ impl<'a> Init<'a> {
         shape: [usize; D],
         draw: impl FnOnce(&mut Self) -> Vec<f32>,
     ) -> Param<Tensor<D>> {
-        if self.outlines {
-            let zeros = move |device: &Device, _| Tensor::zeros(shape, device);
-            return Param::uninitialized(ParamId::new(), zeros, self.device.clone(), false, shape.into());
+        if self.kept != Kept::Nothing {
+            let values = draw(self);
+            if self.kept == Kept::All || self.nightly {
+                return Param::from_tensor(Tensor::from_data(TensorData::new(values, shape.to_vec()), self.device));
+            }
         }
-        let values = draw(self);
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape.to_vec()), self.device))
+        let zeros = move |device: &Device, _| Tensor::zeros(shape, device);
+        Param::uninitialized(ParamId::new(), zeros, self.device.clone(), false, shape.into())
     }
 
     pub(crate) fn normal<const D: usize>(&mut self, shape: [usize; D], std: f32) -> Param<Tensor<D>> {
@@ -91,5 +117,28 @@ impl<'a> Init<'a> {
     pub(crate) fn decay(&mut self, heads: usize) -> (Param<Tensor<1>>, Param<Tensor<1>>) {
         let (rates, steps) = self.decays(heads).into_iter().unzip();
         (self.values([heads], |_| rates), self.values([heads], |_| steps))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nocturne_wire::manifest::Period;
+
+    use super::*;
+    use crate::{Model, config::BankConfig, kernels::mlp::Activation, params, presets, tensors::SLOW};
+
+    #[test]
+    fn nightly_banks_alone_are_those_of_the_whole_model() {
+        let device = Device::flex();
+        for mixer in ["hope", "titans", "attention"] {
+            let mixer = presets::mixer(mixer, 32, 2).expect("a known mixer");
+            let mut config = presets::model("test", &mixer, 50, 32, 3, 24);
+            let slow = BankConfig::perceptron("slow", Period::Night, 16, Activation::Silu);
+            config.blocks.iter_mut().for_each(|block| block.cms.banks.insert(0, slow.clone()));
+            let slow = |model: &Model| params::collect_some(&config, model, &|name| name.contains(SLOW));
+            let alone = slow(&Model::nightly(&config, 7, &device));
+            assert!(!alone.is_empty() && alone.values().any(|values| values.data.iter().any(|x| *x != 0.0)));
+            assert_eq!(alone, slow(&Model::new(&config, 7, &device)));
+        }
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says what it found")]
 
 pub(crate) mod online;
+pub(crate) mod plain;
 
 use burn::tensor::Device;
 use nocturne_model::{

@@ -8,7 +8,7 @@ import os
 import sys
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 FOLDER, ASKED = sys.argv[1], json.load(open(sys.argv[2], encoding="utf-8"))
 
@@ -21,7 +21,6 @@ def plain(config):
     if config.model_type == "llama":
         window = None
     sliding = [kind == "sliding_attention" for kind in kinds] if kinds and config.model_type != "mistral" else [True] * config.num_hidden_layers
-    eos = config.eos_token_id
     return {
         "vocab": config.vocab_size,
         "width": config.hidden_size,
@@ -37,8 +36,6 @@ def plain(config):
         "windows": [window if slides else None for slides in sliding],
         "tied": config.tie_word_embeddings,
         "max_context": config.max_position_embeddings,
-        "bos": config.bos_token_id,
-        "eos": [] if eos is None else eos if isinstance(eos, list) else [eos],
     }
 
 
@@ -56,7 +53,6 @@ def save_model(name, asked):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     folder = os.path.join(FOLDER, name)
-    model.generation_config = GenerationConfig(eos_token_id=[3, 4])
     model.save_pretrained(folder, max_shard_size=asked["shard"])
     tensors = {}
     for tensor_name, tensor in model.state_dict().items():

@@ -1,7 +1,7 @@
 //! Fuzzy in-context recall: keys and values are runs of one to three tokens.
 //!
 //! Keys are runs without repetition over the lower half of the vocabulary (its last token, the pad, excepted), values over the upper one; since the two
-//! share no token, where one ends is to be seen. Training draws keys of any length, test only the longest. What is asked for is each token of the value of
+//! share no token, where one ends is to be seen. Training and validation draw keys of any length, test only the longest. What is asked for is each token of the value of
 //! a key that occurs again, and the last pair repeats the sequence's probe, a pair that is put in at a random place. The sequence is padded on its left.
 //!
 //! The published generator may never come to the place of the probe, which then cannot be known; here the place is always reached.
@@ -53,7 +53,8 @@ impl FuzzySettings {
     }
 
     fn key(&self, rng: &mut ChaCha8Rng, part: Part) -> Vec<u32> {
-        let length = if part == Part::Train { rng.between(1, self.key_motif) } else { self.key_motif };
+        let tested = matches!(part, Part::Test(_));
+        let length = if tested { self.key_motif } else { rng.between(1, self.key_motif) };
         rng.distinct(&self.keys(), length)
     }
 
@@ -201,7 +202,9 @@ mod tests {
             drawn(&settings(), part).flat_map(|example| pairs(&example.ids)).map(|pair| of(&pair)).collect()
         };
         assert_eq!(lengths(Part::Test(0), |(key, _)| key.len()), HashSet::from([3]));
-        assert_eq!(lengths(Part::Train, |(key, _)| key.len()), HashSet::from([1, 2, 3]));
+        for trained in [Part::Train, Part::Validation] {
+            assert_eq!(lengths(trained, |(key, _)| key.len()), HashSet::from([1, 2, 3]));
+        }
         // The last value is cut off by the token that is not read.
         assert!(lengths(Part::Test(0), |(_, value)| value.len()).is_superset(&HashSet::from([1, 2, 3])));
     }

@@ -136,7 +136,6 @@ fn contradictions_are_named() {
         (json!({"rope_theta": -1}), "`rope_theta` is -1"),
         (json!({"rope_scaling": {"type": "linear"}}), "of type linear lack `factor`"),
         (json!({"rope_scaling": {"type": "llama3", "factor": 2, "low_freq_factor": 4, "high_freq_factor": 1}}), "is not above"),
-        (json!({"eos_token_id": [1.5]}), "an id or a list of ids"),
         (json!({"model_type": null}), "no `model_type`"),
     ] {
         let said = refusal("llama", more);
@@ -146,14 +145,4 @@ fn contradictions_are_named() {
     assert!(absent.contains("no config.json"), "{absent}");
     let files = [(CONFIG.to_owned(), b"{".to_vec())];
     assert_eq!(Foreign::read(&files.into()).unwrap_err().to_string(), "read the checkpoint's config.json");
-}
-
-#[test]
-fn special_ids_are_one_or_several() {
-    let read = small("llama", json!({"bos_token_id": 5, "eos_token_id": [7, 8]})).unwrap();
-    assert_eq!((read.bos, read.eos), (Some(5), vec![7, 8]));
-    let read = small("llama", json!({"bos_token_id": null, "eos_token_id": 7})).unwrap();
-    assert_eq!((read.bos, read.eos), (None, vec![7]));
-    let silent = |family| small(family, json!({})).map(|read| (read.bos, read.eos)).unwrap();
-    assert_eq!((silent("mistral"), silent("qwen2")), ((Some(1), vec![2]), (None, Vec::new())));
 }
