@@ -30,6 +30,7 @@ use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
+use nocturne_model::DeviceName;
 use nocturne_synthetic::{Task, catalog};
 use nocturne_wire::Sha256Hex;
 
@@ -53,6 +54,7 @@ Examples:
   nocturne bench model --task mqar,parity --mixer hope,titans --seeds 5 --minutes 4
   nocturne bench model --task mqar-zoology-256 --steps 20000 --minutes 600 --out zoology
   nocturne bench model --speed
+  nocturne bench model --speed --mixer hope,attention --context 4096,65536
   nocturne bench model --speed --width 256 --blocks 4 --out speed-256
   nocturne bench model --task parity --mixers mine.toml --mixer mine,hope
 
@@ -69,10 +71,6 @@ A sweep that was broken off goes on where it was: what this build has measured i
 
 /// Tasks that are measured unless others are named: recall, state tracking, and memory in the weights.
 const TASKS: [&str; 6] = ["mqar", "parity", "aa", "anbn", "memorization", "fuzzy-recall"];
-
-/// Tokens that a sequence has where speed is measured. Training is measured up to the length of one step; reading and generating show whether a token costs
-/// the same however many came before.
-const CONTEXTS: [usize; 6] = [1_024, 2_048, 4_096, 8_192, 16_384, 32_768];
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -97,12 +95,18 @@ pub(crate) struct ModelArgs {
     steps: Option<u64>,
     #[command(flatten)]
     size: architectures::Size,
+    /// Where models are trained: flex, tch, tch:cuda:0, cuda, cuda:1; all but flex need a build that has them, and --speed then measures training alone
+    #[arg(long, value_name = "NAME", default_value_t)]
+    device: DeviceName,
     /// Where cells, the report and plots are written
     #[arg(long, value_name = "DIR", default_value = "bench-model")]
     out: PathBuf,
     /// Measure tokens a second over the context, too; without --task nothing else
     #[arg(long)]
     speed: bool,
+    /// Tokens before those that --speed generates; training is measured up to 4096 of them
+    #[arg(long, value_name = "N", value_delimiter = ',', requires = "speed", default_values_t = [1_024, 2_048, 4_096, 8_192, 16_384, 32_768], value_parser = context)]
+    context: Vec<usize>,
     /// Measure again what this build has measured into DIR already
     #[arg(long)]
     again: bool,
@@ -118,6 +122,11 @@ fn task_names() -> impl TypedValueParser<Value = String> {
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
     if minutes.is_finite() && minutes > 0.0 { Ok(minutes) } else { Err("a run trains for more than no time".to_owned()) }
+}
+
+fn context(text: &str) -> Result<usize, String> {
+    let tokens: usize = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if (16..=1 << 20).contains(&tokens) { Ok(tokens) } else { Err("a context has 16 to 1048576 tokens".to_owned()) }
 }
 
 impl ModelArgs {
@@ -154,14 +163,14 @@ impl ModelArgs {
 pub(super) async fn run(global: &Global, args: ModelArgs) -> anyhow::Result<Outcome> {
     if args.list {
         let own = args.mixers.as_deref().map(architectures::read_own).transpose()?.unwrap_or_default();
-        let catalog = tables::Catalog::of(architectures::all(args.size, own).names());
+        let catalog = tables::Catalog::of(architectures::all(args.size, own, args.device).names());
         output::show(global.format, &catalog, tables::catalog)?;
         return Ok(Outcome::Done);
     }
     let format = global.format;
     tokio::task::spawn_blocking(move || {
         let own = args.mixers.as_deref().map(architectures::read_own).transpose()?.unwrap_or_default();
-        let architectures = architectures::all(args.size, own);
+        let architectures = architectures::all(args.size, own, args.device);
         let begun = Instant::now();
         let program = program()?;
         let surroundings = Surroundings { program: &program, clock: &|| begun.elapsed().as_secs_f64(), tell: &output::tell };
@@ -210,9 +219,9 @@ fn measure(args: &ModelArgs, architectures: &dyn Architectures, surroundings: &S
     let harness = Harness { architectures, policy: &policy, budget, store: &store, program, clock, tell };
     let mut sweep = harness.sweep(&tasks, &mixers, args.seeds);
     if args.speed {
-        sweep.merge(harness.speeds(&mixers, &CONTEXTS));
+        sweep.merge(harness.speeds(&mixers, &args.context));
     }
-    let report = Report::of(&tasks, &mixers, &policy, budget, sweep);
+    let report = Report { device: args.device, ..Report::of(&tasks, &mixers, &policy, budget, sweep) };
     write(args, &report)?;
     Ok(report)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::Args;
 use nocturne_model::{
-    Banks, Base, Decoder, ModelConfig, SessionState, StepInput, Tokenizer, Weights,
+    Banks, Base, Decoder, DeviceName, ModelConfig, SessionState, StepInput, Tokenizer, Weights,
     config::{HeadConfig, MixerConfig},
     model::SlowBank,
     optim, presets,
@@ -44,9 +44,9 @@ fn width(text: &str) -> Result<usize, String> {
 /// The vocabulary where speed is measured.
 const SPEED_VOCABULARY: usize = 512;
 
-/// All that can be measured.
-pub(super) fn all(size: Size, own: Own) -> Box<dyn Architectures> {
-    Box::new(Mixers { size, own })
+/// All that can be measured, training on a device.
+pub(super) fn all(size: Size, own: Own, device: DeviceName) -> Box<dyn Architectures> {
+    Box::new(Mixers { size, own, device })
 }
 
 /// Mixers that somebody sets up, by name.
@@ -64,9 +64,14 @@ pub(super) fn read_own(file: &Path) -> anyhow::Result<Own> {
 struct Mixers {
     size: Size,
     own: Own,
+    device: DeviceName,
 }
 
 impl Mixers {
+    fn trainer(&self, config: &ModelConfig, seed: u64) -> anyhow::Result<Trainer> {
+        Ok(Trainer::base(config, seed, optim::for_comparison()).on(&self.device.open()?))
+    }
+
     fn config(&self, architecture: &str, vocab: usize) -> anyhow::Result<ModelConfig> {
         let Size { width, blocks } = self.size;
         let mixer = self
@@ -98,22 +103,26 @@ impl Architectures for Mixers {
 
     fn settings(&self, architecture: &str, task: &Task) -> serde_json::Value {
         let config = self.config_for(architecture, task).ok();
-        json!({"config": config, "optimizer": "AdamW, beta 0.9 and 0.98, weight decay 0.01 on matrices, the gradient of each parameter cut to a norm of 1"})
+        json!({"config": config, "device": self.device, "optimizer": "AdamW, beta 0.9 and 0.98, weight decay 0.01 on matrices, the gradient of each parameter cut to a norm of 1"})
     }
 
     fn learner(&self, architecture: &str, task: &Task, seed: u64) -> anyhow::Result<Box<dyn Learner>> {
         let config = self.config_for(architecture, task)?;
-        Ok(Box::new(Student(Trainer::base(&config, seed, optim::for_comparison()))))
+        Ok(Box::new(Student(self.trainer(&config, seed)?)))
     }
 
     fn speed_settings(&self, architecture: &str) -> serde_json::Value {
-        json!({"config": self.config(architecture, SPEED_VOCABULARY).ok(), "tokens_a_step": STEP_TOKENS})
+        json!({"config": self.config(architecture, SPEED_VOCABULARY).ok(), "device": self.device, "tokens_a_step": STEP_TOKENS})
     }
 
     fn speed(&self, architecture: &str, context: usize) -> anyhow::Result<Speed> {
         let config = self.config(architecture, SPEED_VOCABULARY)?;
-        let mut trainer = Trainer::base(&config, 1, optim::for_comparison());
+        let mut trainer = self.trainer(&config, 1)?;
         let training = (context <= STEP_TOKENS).then(|| training_speed(&mut trainer, context));
+        if self.device != DeviceName::Flex {
+            // Decoding is the CPU's own: its figures would stand under another device's name.
+            return Ok(Speed { training, reading: None, generating: None });
+        }
         let (reading, generating) = decoding_speed(&config, trainer.tensors(), context)?;
         Ok(Speed { training, reading: Some(reading), generating: Some(generating) })
     }
@@ -217,7 +226,7 @@ mod tests {
     #[test]
     fn an_architecture_learns_what_a_task_asks() {
         let task = Task::new("memorization", catalog::find("memorization").expect("a task")).expect("sound");
-        let architectures = all(Size { width: 32, blocks: 1 }, Own::new());
+        let architectures = all(Size { width: 32, blocks: 1 }, Own::new(), DeviceName::Flex);
         let mut learner = architectures.learner("gated-delta", &task, 1).expect("a learner");
         let examples = task.train(1, 8);
         let before = learner.score(&examples).expect("scored");
@@ -231,7 +240,7 @@ mod tests {
 
     #[test]
     fn sizes_are_what_is_built() {
-        let mixers = Mixers { size: Size { width: 96, blocks: 3 }, own: Own::new() };
+        let mixers = Mixers { size: Size { width: 96, blocks: 3 }, own: Own::new(), device: DeviceName::Flex };
         for name in mixers.names() {
             let config = mixers.config(&name, 64).expect("a sound configuration");
             assert_eq!((config.width, config.blocks.len()), (96, 3), "{name}");

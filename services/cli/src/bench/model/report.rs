@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nocturne_model::DeviceName;
 use nocturne_synthetic::{Axis, Scored as Counted, Separation, Setup, Tally, Task, catalog};
 use serde::Serialize;
 
@@ -17,6 +18,8 @@ use crate::machine::Machine;
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) machine: Machine,
+    /// Where models were trained.
+    pub(super) device: DeviceName,
     pub(super) release: &'static str,
     pub(super) budget: Budget,
     pub(super) policy: Policy,
@@ -84,7 +87,8 @@ impl Report {
     pub(super) fn of(tasks: &[Task], architectures: &[String], policy: &Policy, budget: Budget, sweep: Sweep) -> Self {
         let Sweep { cells, speeds, failures } = sweep;
         let tasks = tasks.iter().map(|task| TaskReport::of(task, architectures, policy, &cells)).collect();
-        Self { machine: Machine::this(), release: RELEASE, budget, policy: policy.clone(), tasks, speeds, failures }
+        let (machine, device) = (Machine::this(), DeviceName::default());
+        Self { machine, device, release: RELEASE, budget, policy: policy.clone(), tasks, speeds, failures }
     }
 }
 

@@ -41,7 +41,7 @@ impl Catalog {
 
 /// All of a report.
 pub(super) fn report(report: &Report) -> String {
-    let mut parts = vec![report.machine.describe()];
+    let mut parts = vec![format!("{}; trained on {}", report.machine.describe(), report.device)];
     if !report.tasks.is_empty() {
         parts.push(how(&report.policy, report.budget));
     }
