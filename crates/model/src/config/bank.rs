@@ -161,6 +161,12 @@ impl CmsConfig {
         if self.banks.windows(2).any(|pair| rank(&pair[0]) >= rank(&pair[1])) {
             return wrong("nested banks are listed from the fastest to the slowest, each slower than the one before it");
         }
+        let periods: Vec<u32> = self.banks.iter().filter_map(BankConfig::tokens).collect();
+        if let Some(pair) = periods.windows(2).find(|pair| !pair[1].is_multiple_of(pair[0])) {
+            let [fast, slow] = [pair[0], pair[1]];
+            // A level begins again with the slower one, in the middle of its own period where that does not end with it.
+            return wrong(format!("nested banks: a period of {slow} tokens does not end with one of {fast}"));
+        }
         // Only the slowest level has parameters: under a level that never changes a night would have nothing to train.
         if let Some((_, faster)) = self.banks.split_last()
             && let Some(bank) = faster.iter().find(|bank| bank.period == Period::Night)
@@ -169,5 +175,23 @@ impl CmsConfig {
             return wrong(format!("the bank {:?}: {why}; leave the slower ones out", bank.name));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nest(periods: [u32; 3]) -> Result<(), ModelError> {
+        let bank = |n: u32| BankConfig::perceptron(&format!("every_{n}"), Period::Tokens(n), 8, Activation::Silu);
+        CmsConfig { wiring: Wiring::Nested, banks: periods.map(bank).to_vec() }.check()
+    }
+
+    /// With 4, 8 and 12 the middle one would begin again at 12, in the middle of its own period, and move at 20 instead of 16.
+    #[test]
+    fn a_nested_level_ends_its_period_with_every_slower_one() {
+        nest([4, 8, 16]).expect("each period ends with the slower one's");
+        let refused = nest([4, 8, 12]).expect_err("8 does not divide 12").to_string();
+        assert!(refused.contains("a period of 12 tokens does not end with one of 8"), "{refused}");
     }
 }
