@@ -128,10 +128,11 @@ fn learn(hope: &HopeConfig, begun: &Layers, live: &mut Layers, [k, v]: [&[f64]; 
     let target = match hope.targets {
         Targets::Own => say(begun, v),
         Targets::OwnUnit => unit(&say(begun, v)),
+        Targets::Live => say(live, &unit(v)),
         Targets::Value => v.to_vec(),
     };
     let answer = match hope.objective {
-        Objective::Distance => say(begun, k),
+        Objective::Distance => say(if hope.targets == Targets::Live { live } else { begun }, k),
         Objective::Alignment => vec![0.0; HEAD],
     };
     let error: Row = answer.iter().zip(&target).map(|(a, t)| a - t).collect();
@@ -173,7 +174,8 @@ fn hope_is_what_its_definitions_say() {
         config(|_| ()),
         config(|hope| (hope.targets, hope.shares, hope.gate) = (Targets::Own, false, true)),
         config(|hope| (hope.objective, hope.targets) = (Objective::Alignment, Targets::Value)),
-        config(|hope| (hope.adaptive, hope.shares) = (false, false)),
+        config(|hope| (hope.adaptive, hope.shares, hope.targets) = (false, false, Targets::Live)),
+        config(|hope| (hope.objective, hope.targets) = (Objective::Alignment, Targets::Live)),
         config(|hope| (hope.boxes, hope.max_step) = (perceptron, 0.8)),
     ];
     let ids: Vec<u32> = (0..TOKENS as u32).map(|n| n * n * 7 % 40).collect();

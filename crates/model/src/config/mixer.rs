@@ -264,6 +264,11 @@ impl MixerConfig {
                     return wrong("shares are those of boxes that change: leave them out, or make the boxes adaptive");
                 }
                 if let BoxKind::Perceptron { hidden } = c.boxes {
+                    if c.targets == Targets::Live {
+                        return wrong(
+                            "live targets are those of linear boxes: perceptrons aim at what they said at the chunk's start (own_unit)",
+                        );
+                    }
                     extent("hidden", hidden, MOST_CHANNELS)?;
                 }
                 step(c.max_step)?;

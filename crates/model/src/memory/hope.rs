@@ -13,7 +13,7 @@
 //! * The delta rule reaches both layers of a perceptron, with the inputs of each as keys; the hidden ones have any norm, so that their step is
 //!   `η / (1 + η ‖h‖²)`, the exact minimizer of the proximal problem.
 //! * An answer reads the live memory, its own token's write included, not the chunk's start: it costs the same and is what lets a chunk recall itself.
-//! * Decay is toward the identity, since only what was written decays; toward zero, keys would vanish.
+//! * Decay is toward the identity: what was written fades, and with it what training put into the boxes; toward zero, keys would vanish.
 //! * Inner momentum is left out, as in Eq. 88.
 //! * The four boxes that are not read may take a learned share of the memory's step (`shares`), which begins small. With all of it, keys and values are made
 //!   otherwise in every chunk before any of them has a meaning, and recall is learned late: `mqar`, 16 pairs, after two minutes 62 % where shares have 99 %.
@@ -55,6 +55,9 @@ pub enum Targets {
     /// Its own answer to the value at unit length. What a box says of its own accord grows with what it learned, which it then learns: with steps above 1 that has
     /// no bound, and training ends in numbers that are none (`nocturne bench model --task parity`, all rates).
     OwnUnit,
+    /// Its own answer of this very token, not of the chunk's start, to the value at unit length, `M_{t-1}(v/‖v‖)`; of linear boxes only. What a step erases of a
+    /// key comes back with a target that is like it, so that a memory can count: what it counted in a chunk does not fade within it.
+    Live,
     /// The value (Eq. 79 to 82).
     Value,
 }
@@ -156,13 +159,14 @@ impl Program for SelfModifying {
             let tokens = [&x[0][0], &x[0][1], &x[0][2], &x[1][0], &x[1][1]].map(|part| a.slice(part, from, to));
             let q = a.normalized(&tokens[0]);
             let lesson = self.lesson(a, &tokens, &x[2], &state.snapshot);
-            let alike = a.times(&a.decays(&lesson.before, &lesson.gamma, true), &a.mul_t(&lesson.k, &lesson.k));
+            let asked = self.asked(a, &lesson);
+            let alike = a.times(&a.decays(&lesson.before, &lesson.gamma, true), &a.mul_t(&asked, &lesson.k));
             for n in self.changing() {
                 let step = match x[2].get(SHARES + n) {
                     Some(logit) if n != MEMORY => a.by(&lesson.step, &a.map(logit, Map::Sigmoid)),
                     _ => lesson.step.clone(),
                 };
-                let writes = self.writes(a, &lesson, &alike, &step, [&state.snapshot[n], &state.live[n]]);
+                let writes = self.writes(a, &lesson, [&asked, &alike], &step, [&state.snapshot[n], &state.live[n]]);
                 if n == MEMORY {
                     outputs.push(Self::read(a, &lesson, &q, &writes, &state.live[n]));
                 }
@@ -213,20 +217,32 @@ impl SelfModifying {
         let target = match self.targets {
             Targets::Own => Self::say(a, snapshot, &l.v),
             Targets::OwnUnit => a.normalized(&Self::say(a, snapshot, &l.v)),
+            // What the live matrix adds to both is in [`Self::asked`].
+            Targets::Live => a.normalized(&l.v),
             Targets::Value => l.v.clone(),
         };
-        match self.objective {
-            Objective::Distance => a.sub(&Self::say(a, snapshot, &l.k), &target),
-            Objective::Alignment => a.neg(&target),
+        match (self.objective, self.targets) {
+            (Objective::Distance, Targets::Live) => a.sub(&l.k, &target),
+            (Objective::Distance, _) => a.sub(&Self::say(a, snapshot, &l.k), &target),
+            (Objective::Alignment, _) => a.neg(&target),
         }
     }
 
-    /// What a box gets in steps of its own; `alike` are decayed products of keys.
+    /// What the live matrices are asked, token by token, in the course of a write: the key that is erased, and with live targets what they are asked for those.
+    fn asked<A: Algebra>(&self, a: &A, l: &Lesson<A::M>) -> A::M {
+        match (self.targets, self.objective) {
+            (Targets::Live, Objective::Alignment) => a.sub(&l.k, &a.normalized(&l.v)),
+            (Targets::Live, Objective::Distance) => a.sub(&a.scale(&l.k, 2.0), &a.normalized(&l.v)),
+            _ => l.k.clone(),
+        }
+    }
+
+    /// What a box gets in steps of its own; `alike` are decayed products of what is asked with keys.
     fn writes<A: Algebra>(
         &self,
         a: &A,
         l: &Lesson<A::M>,
-        alike: &A::M,
+        [asked, alike]: [&A::M; 2],
         step: &A::M,
         [snapshot, live]: [&[A::M]; 2],
     ) -> Vec<Write<A::M>> {
@@ -235,7 +251,7 @@ impl SelfModifying {
             a.neg(&a.add(gradient, &a.rows_by(&a.mul(x, live), &a.map(&l.before, Map::Exp))))
         };
         let first = |gradient: &A::M| {
-            let u = a.solve(&a.rows_by(alike, step), &a.rows_by(&row(gradient, &l.k, &live[0]), step));
+            let u = a.solve(&a.rows_by(alike, step), &a.rows_by(&row(gradient, asked, &live[0]), step));
             Write { x: l.k.clone(), u }
         };
         let [up, down] = snapshot else { return vec![first(&error)] };

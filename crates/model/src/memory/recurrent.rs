@@ -297,10 +297,11 @@ impl<T: Real> HopeHead<T> {
                 normalize(&mut target);
                 target
             }
+            Targets::Live => say(live, &unit(v)),
             Targets::Value => Row::from_slice(v),
         };
         let mut error = match program.objective {
-            Objective::Distance => say(snapshot, k),
+            Objective::Distance => say(if program.targets == Targets::Live { live } else { snapshot }, k),
             Objective::Alignment => zeros(k.len()),
         };
         axpy(&mut error, -T::one(), &target);

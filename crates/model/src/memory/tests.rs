@@ -43,7 +43,12 @@ fn hopes() -> Vec<SelfModifying> {
             (Objective::Alignment, Targets::Value, true),
             (Objective::Alignment, Targets::Own, false),
             (Objective::Alignment, Targets::OwnUnit, true),
+            (Objective::Alignment, Targets::Live, true),
+            (Objective::Distance, Targets::Live, true),
         ] {
+            if targets == Targets::Live && boxes != BoxKind::Linear {
+                continue;
+            }
             let program = SelfModifying { width: 4, chunk: 8, boxes, objective, targets, max_step: 1.0, adaptive, shares: false };
             all.extend([program, SelfModifying { shares: true, ..program }].into_iter().filter(|p| adaptive || !p.shares));
         }

@@ -87,9 +87,13 @@ fn taught(inputs: &[Vec<f64>], boxes: &[Vec<Vec<f64>>]) -> Taught {
 fn a_boxs_write_is_the_slope_of_its_loss_and_what_its_key_erases() {
     let all = [Objective::Distance, Objective::Alignment].into_iter().flat_map(|objective| {
         let programs = hopes().into_iter().flat_map(move |p| {
-            [Targets::Own, Targets::OwnUnit, Targets::Value].map(|targets| SelfModifying { objective, targets, ..p })
+            [Targets::Own, Targets::OwnUnit, Targets::Live, Targets::Value].map(|targets| SelfModifying {
+                objective,
+                targets,
+                ..p
+            })
         });
-        programs.collect::<Vec<_>>()
+        programs.filter(|p| p.targets != Targets::Live || p.boxes == BoxKind::Linear).collect::<Vec<_>>()
     });
     for program in all {
         let mut inputs = drawn::<f64>(&program, 1);
@@ -107,6 +111,7 @@ fn a_boxs_write_is_the_slope_of_its_loss_and_what_its_key_erases() {
             let aim = match program.targets {
                 Targets::Own => says(&boxes[n], true, &v),
                 Targets::OwnUnit => unit(&says(&boxes[n], true, &v)),
+                Targets::Live => says(&boxes[n], true, &unit(&v)),
                 Targets::Value => v.clone(),
             };
             let loss = |w: &[Vec<f64>]| {
