@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use jiff::civil::DateTime;
 use nocturne_wire::record::Role;
 
 use crate::{error::ModelError, tokenizer::Tokenizer};
@@ -77,6 +78,16 @@ pub enum Chat {
 impl Default for Chat {
     fn default() -> Self {
         Self::Own(ChatTokens)
+    }
+}
+
+impl Chat {
+    /// The same at a time that stands still, for templates that tell the date.
+    pub(crate) fn at(self, now: DateTime) -> Self {
+        match self {
+            Self::Own(tokens) => Self::Own(tokens),
+            Self::Imported(chat) => Self::Imported(Arc::new(Arc::unwrap_or_clone(chat).at(now))),
+        }
     }
 }
 

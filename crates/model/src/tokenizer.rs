@@ -144,7 +144,14 @@ impl Tokenizer {
             Kind::Own(inner) => inner,
             Kind::Foreign(foreign) => &foreign.text,
         };
-        inner.encode_fast(text, false).map(|e| e.get_ids().to_vec()).unwrap_or_default()
+        match inner.encode_fast(text, false) {
+            Ok(encoded) => encoded.get_ids().to_vec(),
+            Err(error) => {
+                // Models are checked for what could fail when they are loaded; what is left is the library's.
+                tracing::error!(error = %error, bytes = text.len(), "a text has no tokens: the tokenizer fails on it");
+                Vec::new()
+            }
+        }
     }
 
     /// The text of token ids; special ones are left out.

@@ -49,7 +49,9 @@ pub(crate) async fn models(lake: &Lake, plan: &NightPlan) -> Result<Models, Slee
     let files = lake.bases().fetch(&plan.base).await.map_err(|source| SleepError::Lake { doing: "read the base", source })?;
     let failed = |source| SleepError::Model { doing: "load the base", source };
     let base = Base::from_files(|name| files.get(name).map(|bytes| &bytes[..]));
-    let base = Arc::new(base.map_err(failed)?);
+    // A plan gives one candidate, whenever it is carried out.
+    let planned = plan.created.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+    let base = Arc::new(base.map_err(failed)?.at(planned));
     let rehearsal = Rehearsal::parse(file(&files, "rehearsal.jsonl")?)?;
     let zero = slow_tensors(lake, plan, &plan.zero).await?;
     let parent = slow_tensors(lake, plan, &plan.parent).await?;

@@ -1,5 +1,6 @@
 //! Conversations with an imported base, written by its own chat template.
 
+use jiff::civil::DateTime;
 use nocturne_wire::record::Role;
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +67,7 @@ impl ChatLayout {
 }
 
 /// A base's template at work.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ImportedChat {
     template: ChatTemplate,
     layout: ChatLayout,
@@ -89,6 +90,11 @@ impl ImportedChat {
         let ended = answered[after..].iter().rev().find(|id| chat.layout.ends.contains(id));
         chat.end = ended.copied().unwrap_or(first);
         Ok(chat)
+    }
+
+    /// The same at a time that stands still.
+    pub(super) fn at(self, now: DateTime) -> Self {
+        Self { template: self.template.at(now), ..self }
     }
 
     /// What it was made from.

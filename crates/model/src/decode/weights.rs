@@ -199,6 +199,12 @@ impl Base {
         Self { tensors: Tensors::new(), ..self }
     }
 
+    /// The same base at a time that stands still: where chat templates tell the date, the same conversation has the same tokens on every day.
+    #[must_use]
+    pub fn at(self, now: jiff::civil::DateTime) -> Self {
+        Self { chat: self.chat.at(now), ..self }
+    }
+
     /// Every tensor outside the slow banks; none [to serve](Base::to_serve).
     pub fn tensors(&self) -> &Tensors {
         &self.tensors

@@ -50,7 +50,7 @@ pub struct TemplateSource {
 }
 
 /// A compiled chat template.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: TemplateSource,

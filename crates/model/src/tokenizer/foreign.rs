@@ -36,6 +36,13 @@ pub(super) struct Foreign {
 
 impl Foreign {
     pub(super) fn new(whole: tokenizers::Tokenizer, template: &str) -> Result<Self, ModelError> {
+        let ModelWrapper::BPE(bpe) = whole.get_model() else {
+            let why = "its model is not BPE, which all supported families have; WordLevel, WordPiece and Unigram are not read";
+            return Err(ModelError::Tokenizer(why.to_owned()));
+        };
+        if let Some(unknown) = bpe.unk_token.as_ref().filter(|token| whole.token_to_id(token).is_none()) {
+            return Err(ModelError::Tokenizer(format!("its vocabulary lacks {unknown}, which stands for what is unknown")));
+        }
         let controls = Controls::of(&whole, template)?;
         let mut text = whole.clone();
         // Tokens that are not special, but that the template writes, must not be made of text either; for the library they are special from here on.
@@ -60,10 +67,8 @@ impl Foreign {
 
     /// That no text becomes a control token: a vocabulary may hold a word that is spelled like one. Only what stands for the unknown comes of texts.
     fn check(&self) -> Result<(), ModelError> {
-        let unknown = match self.whole.get_model() {
-            ModelWrapper::BPE(bpe) => bpe.unk_token.as_deref(),
-            ModelWrapper::WordPiece(_) | ModelWrapper::WordLevel(_) | ModelWrapper::Unigram(_) => None,
-        };
+        let ModelWrapper::BPE(bpe) = self.whole.get_model() else { return Ok(()) };
+        let unknown = bpe.unk_token.as_deref();
         for (token, id) in self.controls.iter().filter(|(token, _)| Some(*token) != unknown) {
             for text in [token.to_owned(), format!("a {token} b")] {
                 for first in [true, false] {

@@ -187,6 +187,15 @@ fn ids_that_the_file_contradicts_are_refused() {
     assert!(refused.to_string().contains("gives the token <|im_end|> the id 300, its vocabulary 257"), "{refused}");
 }
 
+#[test]
+fn a_tokenizer_that_no_supported_family_has_is_refused() {
+    let mut json = by_bytes();
+    json["added_tokens"] = serde_json::json!([]);
+    json["model"] = serde_json::json!({"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"});
+    let refused = Tokenizer::foreign(json.to_string().as_bytes(), CHATML).unwrap_err();
+    assert!(refused.to_string().contains("its model is not BPE"), "{refused}");
+}
+
 /// Every beginning and ending of one is kept: a long one would take all of a machine's memory.
 #[test]
 fn a_control_token_as_long_as_a_text_is_refused() {
