@@ -18,6 +18,7 @@ use crate::{
     model::Init,
     ops::{self, Way, composed},
     optim::InputMoments,
+    tensors::floats,
 };
 
 /// A perceptron bank.
@@ -223,7 +224,7 @@ impl Perceptron {
 impl Perceptron {
     /// Gathers what both layers read.
     fn observe(&self, x: &Tensor<3>, moments: &Moments<'_>) {
-        let values = |tensor: Tensor<2>| -> Vec<f32> { tensor.detach().into_data().try_to_vec().unwrap_or_default() };
+        let values = |tensor: Tensor<2>| floats(tensor.detach());
         let [batch, time, width] = x.dims();
         let rows = batch * time;
         let x = values(x.clone().reshape([rows, width]));

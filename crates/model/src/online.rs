@@ -30,7 +30,7 @@ use crate::{
     kernels::head::{Goal, Target, Targets, Teacher},
     model::{Model, Stream},
     params,
-    tensors::{Tensors, Values},
+    tensors::{self, Tensors, Values},
 };
 
 /// How in-session banks learn.
@@ -137,7 +137,7 @@ impl Online {
         let hidden = session.model.follow(&Arc::new(session.tokens.clone()), &mut ahead).states;
         let [_, time, width] = hidden.dims();
         let last: Tensor<2> = hidden.narrow(1, time - 1, 1).reshape([1, width]);
-        last.matmul(session.model.head_matrix().transpose()).into_data().try_to_vec().unwrap_or_default()
+        tensors::floats(last.matmul(session.model.head_matrix().transpose()))
     }
 
     /// The chunk is full and its last token has a successor: counts its gradients and moves what is due.
@@ -183,7 +183,7 @@ fn digest(config: &ModelConfig, tensors: &Tensors) -> Result<String, ModelError>
 fn gradient(gradients: &GradientsParams, id: ParamId) -> Option<Values> {
     let gradient = gradients.get::<2>(id)?;
     let shape = gradient.dims().to_vec();
-    Some(Values { shape, data: gradient.into_data().try_to_vec().unwrap_or_default() })
+    Some(Values { shape, data: tensors::floats(gradient) })
 }
 
 impl Session {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId},
-    tensor::{DType, Device, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 use nocturne_wire::manifest::Period;
 
@@ -82,7 +82,7 @@ impl ModuleVisitor for Collect<'_> {
         }
         let tensor = param.val();
         let shape = tensor.dims().to_vec();
-        let data = tensor.cast(DType::F32).into_data().try_to_vec().unwrap_or_default();
+        let data = tensors::floats(tensor);
         self.tensors.insert(name, Values { shape, data });
     }
 }

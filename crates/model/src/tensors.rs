@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use burn::tensor::{DType, Tensor};
 use half::f16;
 use nocturne_wire::{Sha256Hex, manifest::TensorEntry};
 use safetensors::{
@@ -24,6 +25,11 @@ pub struct Values {
     pub shape: Vec<usize>,
     /// Row-major values.
     pub data: Vec<f32>,
+}
+
+/// The numbers of a tensor on any device, row by row, in single precision.
+pub(crate) fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.cast(DType::F32).into_data().try_to_vec().expect("it was cast to single precision")
 }
 
 /// Tensors by name.

@@ -30,7 +30,7 @@ use crate::{
     ops::Way,
     optim::{InputMoments, OptimizerPlan, OptimizerState},
     params,
-    tensors::Tensors,
+    tensors::{self, Tensors},
 };
 
 /// What one optimizer step did.
@@ -226,8 +226,8 @@ impl Trainer {
         let hidden = model.hidden(&batch.ids, batch.rows, slow);
         let width = hidden.dims()[2];
         debug_assert_eq!(hidden.dims()[1], batch.time, "one hidden row a token");
-        let hidden: Vec<f32> = hidden.into_data().try_to_vec().unwrap_or_default();
-        let values = || model.head_matrix().into_data().try_to_vec().unwrap_or_default();
+        let hidden = tensors::floats(hidden);
+        let values = || tensors::floats(model.head_matrix());
         match &self.head {
             Some(head) => distributions(&hidden, head.get_or_init(values), width, rows),
             None => distributions(&hidden, &values(), width, rows),

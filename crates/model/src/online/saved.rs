@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ pub(super) const WHAT: &str = "the saved session";
 
 fn kept<const D: usize>(tensors: &mut Tensors, name: String, tensor: &Tensor<D>) {
     let shape = tensor.dims().to_vec();
-    let data = tensor.clone().cast(DType::F32).into_data().try_to_vec().unwrap_or_default();
+    let data = crate::tensors::floats(tensor.clone());
     tensors.insert(name, Values { shape, data });
 }
 

@@ -230,8 +230,8 @@ fn divergence(log_p: &Tensor<2>, targets: &Targets, like: &Tensor<3>) -> Tensor<
 }
 
 fn tally(targets: &Targets, nats: &Tensor<2>, best: Tensor<2, Int>) -> Tally {
-    let nats: Vec<f32> = nats.clone().detach().cast(burn::tensor::DType::F32).into_data().try_to_vec().unwrap_or_default();
-    let best: Vec<i64> = best.into_data().convert::<i64>().try_to_vec().unwrap_or_default();
+    let nats = crate::tensors::floats(nats.clone().detach());
+    let best: Vec<i64> = best.into_data().convert::<i64>().try_to_vec().expect("whole numbers, converted");
     let counted = || targets.rows.iter().zip(&best).filter(|(t, _)| t.counted);
     Tally {
         counted: counted().count() as u64,

@@ -15,6 +15,7 @@ use burn::{
 };
 
 use super::{adam::Peak, real::Real};
+use crate::tensors;
 
 /// A row-major matrix of an optimizer's memory; empty where the settings have no use for it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -141,8 +142,8 @@ impl<R: Rule<f32>> Optimizer for Matrices<R> {
                 memory = held;
             }
         }
-        let mut weights = values(parameter);
-        self.rule.step(scale, &mut weights, &values(gradient), (rows, cols), &mut memory);
+        let mut weights = tensors::floats(parameter);
+        self.rule.step(scale, &mut weights, &tensors::floats(gradient), (rows, cols), &mut memory);
         (Tensor::from_data(TensorData::new(weights, shape.to_vec()), &device), Some(Held::Matrix(memory)))
     }
 
@@ -152,10 +153,6 @@ impl<R: Rule<f32>> Optimizer for Matrices<R> {
             Held::Other(state) => Held::Other(Box::new(AdamW::to_device(*state, device))),
         }
     }
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_to_vec().unwrap_or_default()
 }
 
 struct Flatten<'a> {

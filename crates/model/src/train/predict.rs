@@ -38,8 +38,8 @@ impl Trainer {
         let model = self.model.valid();
         let hidden = model.hidden(&batch.ids, batch.rows, slow);
         let [_, _, width] = hidden.dims();
-        let hidden: Vec<f32> = hidden.into_data().try_to_vec().unwrap_or_default();
-        let head: Vec<f32> = model.head_matrix().into_data().try_to_vec().unwrap_or_default();
+        let hidden = crate::tensors::floats(hidden);
+        let head = crate::tensors::floats(model.head_matrix());
         let vocab = head.len() / width;
         let row = |at: u32| &hidden[at as usize * width..(at as usize + 1) * width];
         let picked: Vec<f32> = batch.aims.iter().flat_map(|(at, ..)| row(*at)).copied().collect();
