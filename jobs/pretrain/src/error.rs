@@ -25,6 +25,14 @@ pub enum PretrainError {
     /// The recipe's mixture of conversations makes no sense.
     #[error("no conversation can be drawn by the recipe")]
     Corpus(#[from] nocturne_world::BadCorpus),
+    /// The loss is no number any more.
+    #[error("the loss of step {step} is {loss}; begin again with lower rates, or go on from the last checkpoint with --resume")]
+    Diverged {
+        /// The step, from 1 on.
+        step: u64,
+        /// What it was.
+        loss: f64,
+    },
     /// A checkpoint does not belong to the recipe or is damaged.
     #[error("the checkpoint in {path} cannot be resumed: {why}; remove it to start over")]
     Checkpoint {

@@ -125,7 +125,7 @@ pub fn train(
     let begun = Instant::now();
     let tokens_before = run.mark.tokens;
     while run.mark.step < recipe.steps {
-        let mut progress = run.step(recipe, &corpus);
+        let mut progress = run.step(recipe, &corpus)?;
         progress.tokens_per_second = (progress.tokens - tokens_before) as f64 / begun.elapsed().as_secs_f64();
         run.mark.curve.push(progress);
         on_progress(progress);
@@ -187,7 +187,7 @@ impl Run {
         Ok(Self { trainer, tokenizer, mark })
     }
 
-    fn step(&mut self, recipe: &Recipe, corpus: &Corpus) -> Progress {
+    fn step(&mut self, recipe: &Recipe, corpus: &Corpus) -> Result<Progress, PretrainError> {
         let mut rows = Vec::new();
         let mut tokens = 0;
         while tokens < recipe.tokens_a_step {
@@ -202,14 +202,17 @@ impl Run {
         let stats = self.trainer.step(&rows, scale, SlowBank::Off);
         self.mark.step += 1;
         self.mark.tokens += stats.tokens;
-        Progress {
+        if !stats.loss.is_finite() {
+            return Err(PretrainError::Diverged { step: self.mark.step, loss: stats.loss });
+        }
+        Ok(Progress {
             step: self.mark.step,
             steps: recipe.steps,
             tokens: self.mark.tokens,
             tokens_per_second: 0.0,
             loss: stats.loss,
             accuracy: stats.accuracy,
-        }
+        })
     }
 
     fn checkpoint(&self, files: &Files<'_>) -> Result<(), PretrainError> {

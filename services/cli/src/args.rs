@@ -99,7 +99,7 @@ pub(crate) enum Command {
     )]
     Doctor(commands::doctor::DoctorCommand),
     /// Measure speed on this machine
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     /// Print a completion script for a shell
     #[command(after_help = "Example: nocturne completions bash > ~/.local/share/bash-completion/completions/nocturne")]
     Completions {

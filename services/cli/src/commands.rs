@@ -66,7 +66,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::History(args) => history::run(&global, &args).await,
         Command::Lake(command) => lake::run(&global, command).await,
         Command::Doctor(command) => doctor::run(&global, command).await,
-        Command::Bench(args) => bench::run(&global, args).await,
+        Command::Bench(args) => bench::run(&global, *args).await,
         Command::Completions { shell } => completions::run(shell),
         Command::Sleep(args) => sleep::run(&global, &args).await,
     }

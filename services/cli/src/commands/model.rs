@@ -78,6 +78,12 @@ pub(super) fn run(global: &Global, command: ModelCommand) -> anyhow::Result<Outc
 fn train(global: &Global, args: &TrainArgs) -> anyhow::Result<Outcome> {
     let recipe: Recipe =
         config::load(&args.recipe).advise("loading the recipe", "jobs/pretrain/recipes/base.toml is a complete one")?;
+    if let Some(bank) = recipe.model.blocks.iter().find_map(|block| block.cms.learning().into_iter().next()) {
+        output::tell(&format!(
+            "note: the bank {:?} would learn within sessions, which the library does and the server does not: it refuses such a base",
+            bank.name
+        ));
+    }
     let bar = training_bar(recipe.steps);
     let begin = match &args.from {
         Some(base) => Begin::From(base),
