@@ -11,7 +11,7 @@ use nocturne_model::{
     config::{BankConfig, BankShape, Wiring},
     model::SlowBank,
     optim::{self, MuonSettings},
-    params,
+    params, presets,
     tensors::Tensors,
     train::{Aim, Lesson, Row, Trainer},
 };
@@ -93,15 +93,9 @@ fn look_at(config: &ModelConfig, block: usize, bank: &BankConfig, [fresh, base, 
 
 #[test]
 fn every_bank_moves_in_its_own_time_and_is_heard() {
-    let of = |(mixer, wiring)| config_of(mixer, wiring);
-    let all = [
-        ("gated-delta", Wiring::Independent),
-        ("attention", Wiring::Sequential),
-        ("hope", Wiring::Independent),
-        ("titans", Wiring::Sequential),
-        ("attention", Wiring::Nested),
-    ];
-    for config in all.map(of).into_iter().chain([twice_slow()]) {
+    let wired = [("attention", Wiring::Sequential), ("titans", Wiring::Sequential), ("attention", Wiring::Nested)];
+    let all = presets::MIXERS.map(|mixer| (mixer, Wiring::Independent)).into_iter().chain(wired);
+    for config in all.map(|(mixer, wiring)| config_of(mixer, wiring)).chain([twice_slow()]) {
         let lives = lives(&config);
         for (block, _, bank) in config.banks() {
             look_at(&config, block, bank, &lives);
