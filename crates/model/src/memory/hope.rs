@@ -3,7 +3,7 @@
 //! Five boxes a head, `M(z) = z + z S` (linear) or `M(z) = z + silu(z A) B`: those of keys, values, steps, decays, and the memory that is read. With
 //! `k = M_k(x_k)/‖·‖`, `v = M_v(x_v)`, and the step η and decay α that the other two say, every box learns its own target `v̂ = M(v)` by gradient descent with
 //! the delta rule: `M_t = M_{t-1}(α_t I - η_t k kᵀ) - η_t ∇ ½‖M(k) - v̂‖²`, and the answer is `M_memory,t(q_t)`. As in the paper's section 8.2 everything that boxes
-//! say, targets and gradients included, comes from their state at the chunk's start, while the factor `(α I - η k kᵀ)` runs with every token, by the
+//! say, targets and gradients included (but for [`Targets::Live`]), comes from their state at the chunk's start, while the factor `(α I - η k kᵀ)` runs with every token, by the
 //! closed form `U = (I + tril(diag(η)(G' ∘ K Kᵀ), -1))⁻¹ diag(η)(-E - diag(γ_{t-1}) K S₀)`, `G'_ti = γ_{t-1} / γ_i`, E being the gradients.
 //!
 //! What the paper leaves open is decided so (and measured by `nocturne bench model`):

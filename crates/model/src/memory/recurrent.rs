@@ -2,8 +2,6 @@
 //!
 //! They follow the definitions, not the chunked forms, and are what those are held against in `f64`.
 
-use smallvec::{SmallVec, smallvec};
-
 use super::{
     hope::{BOXES, BoxKind, MEMORY, Objective, SelfModifying, Targets},
     titans::Titans,
@@ -14,21 +12,11 @@ use crate::kernels::{
     real::Real,
 };
 
-/// A row of a token: on the stack as long as heads are not wider than this, since a token makes dozens of them.
-type Row<T> = SmallVec<[T; 128]>;
-
-/// One of every layer.
-type Rows<T> = SmallVec<[Row<T>; 2]>;
-
-fn zeros<T: Real>(width: usize) -> Row<T> {
-    smallvec![T::zero(); width]
-}
-
 /// `x W`, W being `[x, out]`.
 #[inline(always)]
-fn through<T: Real>(x: &[T], w: &[T]) -> Row<T> {
+fn through<T: Real>(x: &[T], w: &[T]) -> Vec<T> {
     let width = w.len() / x.len();
-    let mut out = zeros(width);
+    let mut out = vec![T::zero(); width];
     for (x, row) in x.iter().zip(w.chunks_exact(width)) {
         axpy(&mut out, *x, row);
     }
@@ -37,12 +25,8 @@ fn through<T: Real>(x: &[T], w: &[T]) -> Row<T> {
 
 /// `g Wᵀ`
 #[inline(always)]
-fn back<T: Real>(g: &[T], w: &[T]) -> Row<T> {
-    let mut out = zeros(w.len() / g.len());
-    for (out, row) in out.iter_mut().zip(w.chunks_exact(g.len())) {
-        *out = dot(row, g);
-    }
-    out
+fn back<T: Real>(g: &[T], w: &[T]) -> Vec<T> {
+    w.chunks_exact(g.len()).map(|row| dot(row, g)).collect()
 }
 
 /// `W += c xᵀ g`
@@ -53,24 +37,12 @@ fn write<T: Real>(w: &mut [T], c: T, x: &[T], g: &[T]) {
     }
 }
 
-fn silu<T: Real>(z: &[T]) -> Row<T> {
-    let mut out = Row::from_slice(z);
-    for z in &mut *out {
-        *z *= z.sigmoid();
-    }
-    out
+fn silu<T: Real>(z: &[T]) -> Vec<T> {
+    z.iter().map(|z| *z * z.sigmoid()).collect()
 }
 
-/// `g ∘ silu'(z)`
-fn through_silu<T: Real>(mut g: Row<T>, z: &[T]) -> Row<T> {
-    for (g, z) in g.iter_mut().zip(z) {
-        *g *= z.silu_slope();
-    }
-    g
-}
-
-fn unit<T: Real>(x: &[T]) -> Row<T> {
-    let mut x = Row::from_slice(x);
+fn unit<T: Real>(x: &[T]) -> Vec<T> {
+    let mut x = x.to_vec();
     normalize(&mut x);
     x
 }
@@ -108,8 +80,8 @@ pub struct TitansHead<T = f32> {
 }
 
 /// `M(q)`
-fn answer<T: Real>(program: &Titans, weights: &[Vec<T>], q: &[T]) -> Row<T> {
-    let mut x = Row::from_slice(q);
+fn answer<T: Real>(program: &Titans, weights: &[Vec<T>], q: &[T]) -> Vec<T> {
+    let mut x = q.to_vec();
     for (n, w) in weights.iter().enumerate() {
         let z = through(&x, w);
         x = if n + 1 < weights.len() { silu(&z) } else { z };
@@ -156,7 +128,7 @@ impl<T: Real> TitansHead<T> {
 
     /// What the weights of the chunk's start answer to a query of any norm.
     pub fn recall(&self, program: &Titans, q: &[T]) -> Vec<T> {
-        answer(program, &self.snapshot, &unit(q)).into_vec()
+        answer(program, &self.snapshot, &unit(q))
     }
 
     /// Whether the next token begins a chunk.
@@ -165,9 +137,9 @@ impl<T: Real> TitansHead<T> {
     }
 
     /// Inputs of the layers and gradients of their outputs, at the snapshot.
-    fn surprise(&self, program: &Titans, k: &[T], v: &[T]) -> (Rows<T>, Rows<T>) {
-        let mut inputs: Rows<T> = smallvec![Row::from_slice(k)];
-        let mut sums = Rows::<T>::new();
+    fn surprise(&self, program: &Titans, k: &[T], v: &[T]) -> (Vec<Vec<T>>, Vec<Vec<T>>) {
+        let mut inputs = vec![k.to_vec()];
+        let mut sums: Vec<Vec<T>> = Vec::new();
         for (n, w) in self.snapshot.iter().enumerate() {
             let z = through(&inputs[n], w);
             if n + 1 < self.snapshot.len() {
@@ -182,10 +154,10 @@ impl<T: Real> TitansHead<T> {
         axpy(&mut gradient, -T::one(), v);
         scale(&mut gradient, T::of(2.0));
         bounded(program, &mut gradient);
-        let mut gradients: Rows<T> = smallvec![gradient.clone()];
+        let mut gradients = vec![gradient.clone()];
         for n in (1..self.snapshot.len()).rev() {
             let through = back(&gradient, &self.snapshot[n]);
-            gradient = through_silu(through, &sums[n - 1]);
+            gradient = through.into_iter().zip(&sums[n - 1]).map(|(g, z)| g * z.silu_slope()).collect();
             bounded(program, &mut gradient);
             gradients.push(gradient.clone());
         }
@@ -236,7 +208,7 @@ impl<'a, T: Real> HopeStatics<'a, T> {
     }
 }
 
-fn say<T: Real>(m: &[Vec<T>], z: &[T]) -> Row<T> {
+fn say<T: Real>(m: &[Vec<T>], z: &[T]) -> Vec<T> {
     let mut out = match m {
         [matrix] => through(z, matrix),
         [up, down] => through(&silu(&through(z, up)), down),
@@ -298,11 +270,11 @@ impl<T: Real> HopeHead<T> {
                 target
             }
             Targets::Live => say(live, &unit(v)),
-            Targets::Value => Row::from_slice(v),
+            Targets::Value => v.to_vec(),
         };
         let mut error = match program.objective {
             Objective::Distance => say(if program.targets == Targets::Live { live } else { snapshot }, k),
-            Objective::Alignment => zeros(k.len()),
+            Objective::Alignment => vec![T::zero(); k.len()],
         };
         axpy(&mut error, -T::one(), &target);
         if program.boxes == BoxKind::Linear {
@@ -310,7 +282,7 @@ impl<T: Real> HopeHead<T> {
         }
         let z = through(k, &snapshot[0]);
         let h = silu(&z);
-        let inner = through_silu(back(&error, &snapshot[1]), &z);
+        let inner: Vec<T> = back(&error, &snapshot[1]).into_iter().zip(&z).map(|(g, z)| g * z.silu_slope()).collect();
         erase_and_write(&mut live[0], k, &inner, step, decay);
         erase_and_write(&mut live[1], &h, &error, step / (T::one() + step * dot(&h, &h)), decay);
     }
