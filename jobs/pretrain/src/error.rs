@@ -26,7 +26,7 @@ pub enum PretrainError {
     #[error("no conversation can be drawn by the recipe")]
     Corpus(#[from] nocturne_world::BadCorpus),
     /// The loss is no number any more.
-    #[error("the loss of step {step} is {loss}; begin again with lower rates, or go on from the last checkpoint with --resume")]
+    #[error("the loss of step {step} is {loss}: begin again with lower rates, for going on would come to the same")]
     Diverged {
         /// The step, from 1 on.
         step: u64,

@@ -113,7 +113,9 @@ pub fn train(
     begin: Begin<'_>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, PretrainError> {
-    recipe.fault().map_or(Ok(()), |fault| Err(PretrainError::Recipe(fault)))?;
+    if let Some(fault) = recipe.fault() {
+        return Err(PretrainError::Recipe(fault));
+    }
     recipe.corpus.check()?;
     let files = Files(out);
     let corpus = Corpus::new(recipe.seed, recipe.corpus.clone());

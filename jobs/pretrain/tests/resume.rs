@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use nocturne_model::{DeviceName, ModelConfig, presets};
+use nocturne_model::{
+    DeviceName, ModelConfig, presets,
+    tensors::{self, Precision},
+};
 use nocturne_pretrain::{Begin, Recipe, train};
 
 const RECIPE: &str = include_str!("../recipes/base.toml");
@@ -103,4 +106,18 @@ fn a_recipe_that_no_run_could_follow_is_refused_before_anything_is_written() {
         assert!(refused.contains(why), "{refused}");
     }
     assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    train(&tiny(), &first, Begin::Fresh, &mut |_| ()).expect("trained");
+    let file = first.join("model.safetensors");
+    let mut model = tensors::read("the base", &fs::read(&file).expect("a model")).expect("tensors");
+    model.get_mut("norm").expect("a norm").data.fill(f32::MAX);
+    fs::write(&file, tensors::write_as("the base", &model, Precision::Single).expect("a file")).expect("written");
+    let diverged = train(&tiny(), &second, Begin::From(&first), &mut |_| ()).expect_err("no number").to_string();
+    assert!(diverged.contains("the loss of step 1 is"), "{diverged}");
+    assert!(!second.join("model.safetensors").exists());
 }
