@@ -4,29 +4,20 @@
 
 mod common;
 
-use std::sync::Arc;
-
-use burn::tensor::Device;
 use nocturne_model::{
     ModelConfig,
     config::{HopeConfig, MixerConfig},
     memory::hope::{BoxKind, Objective, Targets},
-    model::SlowBank,
-    ops::Way,
-    params, presets,
+    presets,
     tensors::Tensors,
 };
 
 use self::common::{
-    plain::{Params, Row, dot, plus, sigmoid, silu, through, unit},
+    plain::{HEAD, HEADS, Params, Row, WIDTH, dot, ids, off, plus, sigmoid, silu, through, unit},
     tensors_of,
 };
 
-const WIDTH: usize = 16;
-const HEADS: usize = 2;
-const HEAD: usize = WIDTH / HEADS;
 const HIDDEN: usize = 5;
-const TOKENS: usize = 23;
 const KEYS: usize = 0;
 const VALUES: usize = 1;
 const STEPS: usize = 2;
@@ -178,15 +169,9 @@ fn hope_is_what_its_definitions_say() {
         config(|hope| (hope.objective, hope.targets) = (Objective::Alignment, Targets::Live)),
         config(|hope| (hope.boxes, hope.max_step) = (perceptron, 0.8)),
     ];
-    let ids: Vec<u32> = (0..TOKENS as u32).map(|n| n * n * 7 % 40).collect();
     for (n, config) in configs.iter().enumerate() {
         let tensors = tensors_of(config);
-        let expected = expected(config, &tensors, &ids);
-        for way in [Way::Fused, Way::Composed] {
-            let model = params::load(config, "test", &tensors, &Device::flex()).unwrap().by(way);
-            let hidden = model.hidden(&Arc::new(ids.clone()), 1, SlowBank::On);
-            let hidden: Vec<f32> = hidden.into_data().try_to_vec().unwrap();
-            let worst = hidden.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+        for (way, worst) in off(config, &tensors, &expected(config, &tensors, &ids())) {
             assert!(worst < 1e-4, "configuration {n}, {way:?}: off by {worst}");
         }
     }

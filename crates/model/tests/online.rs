@@ -225,8 +225,8 @@ fn every_bank_lives() {
                 let least = if bank == "quick" { 9 } else { 4 };
                 assert!(fired >= least && moved > 1e-5, "{}, {level}: {fired} moves, the last of {moved}", name(&config));
             }
-            assert!(worst(&weights(&session), &before) > 1e-5, "{}, {bank} moved", name(&config));
-            assert!(worst(&without, &with) > 1e-5, "{}, {bank}: what was learned is heard", name(&config));
+            assert!(worst(&weights(&session), &before) > 1e-4, "{}, {bank} moved", name(&config));
+            assert!(worst(&without, &with) > 1e-4, "{}, {bank}: what was learned is heard", name(&config));
         }
     }
 }

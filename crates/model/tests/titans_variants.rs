@@ -4,28 +4,19 @@
 
 mod common;
 
-use std::sync::Arc;
-
-use burn::tensor::Device;
 use nocturne_model::{
     ModelConfig,
     config::{MixerConfig, TitansConfig, TitansVariant},
     memory::{recurrent::TitansHead, titans::Titans},
-    model::SlowBank,
-    ops::Way,
-    params, presets,
+    presets,
     tensors::Tensors,
 };
 
 use self::common::{
-    plain::{Params, Row, dot, plus, sigmoid, times},
+    plain::{HEAD, HEADS, Params, Row, WIDTH, dot, ids, off, plus, sigmoid, times},
     tensors_of,
 };
 
-const WIDTH: usize = 16;
-const HEADS: usize = 2;
-const HEAD: usize = WIDTH / HEADS;
-const TOKENS: usize = 23;
 const PERSISTENT: usize = 2;
 const WINDOW: usize = 4;
 const SEGMENT: usize = 5;
@@ -181,15 +172,9 @@ fn titans_with_attention_is_what_its_definitions_say() {
         TitansVariant::Mag { window: WINDOW, persistent: PERSISTENT },
         TitansVariant::Mal { window: WINDOW, persistent: PERSISTENT },
     ];
-    let ids: Vec<u32> = (0..TOKENS as u32).map(|n| n * n * 7 % 40).collect();
     for config in variants.map(config) {
         let tensors = tensors_of(&config);
-        let expected = expected(&config, &tensors, &ids);
-        for way in [Way::Fused, Way::Composed] {
-            let model = params::load(&config, "test", &tensors, &Device::flex()).unwrap().by(way);
-            let hidden = model.hidden(&Arc::new(ids.clone()), 1, SlowBank::On);
-            let hidden: Vec<f32> = hidden.into_data().try_to_vec().unwrap();
-            let worst = hidden.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+        for (way, worst) in off(&config, &tensors, &expected(&config, &tensors, &ids())) {
             assert!(worst < 1e-4, "{} {way:?}: off by {worst}", config.blocks[0].mixer.name());
         }
     }

@@ -40,7 +40,8 @@ impl Foreign {
             let why = "its model is not BPE, which all supported families have; WordLevel, WordPiece and Unigram are not read";
             return Err(ModelError::Tokenizer(why.to_owned()));
         };
-        if let Some(unknown) = bpe.unk_token.as_ref().filter(|token| whole.token_to_id(token).is_none()) {
+        let unknown = bpe.unk_token.clone();
+        if let Some(unknown) = unknown.as_ref().filter(|token| whole.token_to_id(token).is_none()) {
             return Err(ModelError::Tokenizer(format!("its vocabulary lacks {unknown}, which stands for what is unknown")));
         }
         let controls = Controls::of(&whole, template)?;
@@ -55,7 +56,7 @@ impl Foreign {
         });
         let largest = whole.get_vocab(true).into_values().max();
         let foreign = Self { vocab: largest.map_or(0, |id| id as usize + 1), whole, text, later, controls };
-        foreign.check()?;
+        foreign.check(unknown.as_deref())?;
         Ok(foreign)
     }
 
@@ -66,9 +67,7 @@ impl Foreign {
     }
 
     /// That no text becomes a control token: a vocabulary may hold a word that is spelled like one. Only what stands for the unknown comes of texts.
-    fn check(&self) -> Result<(), ModelError> {
-        let ModelWrapper::BPE(bpe) = self.whole.get_model() else { return Ok(()) };
-        let unknown = bpe.unk_token.as_deref();
+    fn check(&self, unknown: Option<&str>) -> Result<(), ModelError> {
         for (token, id) in self.controls.iter().filter(|(token, _)| Some(*token) != unknown) {
             for text in [token.to_owned(), format!("a {token} b")] {
                 for first in [true, false] {

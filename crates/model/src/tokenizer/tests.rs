@@ -196,6 +196,14 @@ fn a_tokenizer_that_no_supported_family_has_is_refused() {
     assert!(refused.to_string().contains("its model is not BPE"), "{refused}");
 }
 
+#[test]
+fn a_tokenizer_that_lacks_what_stands_for_the_unknown_is_refused() {
+    let mut json = by_bytes();
+    json["model"]["unk_token"] = "<nothing>".into();
+    let refused = Tokenizer::foreign(json.to_string().as_bytes(), CHATML).unwrap_err();
+    assert!(refused.to_string().contains("lacks <nothing>"), "{refused}");
+}
+
 /// Every beginning and ending of one is kept: a long one would take all of a machine's memory.
 #[test]
 fn a_control_token_as_long_as_a_text_is_refused() {

@@ -1,8 +1,31 @@
 //! Equations once more in double precision, one token after another: what the model is held against.
 
-use nocturne_model::{kernels::norm::EPSILON, tensors::Tensors};
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use nocturne_model::{ModelConfig, kernels::norm::EPSILON, model::SlowBank, ops::Way, params, tensors::Tensors};
+
+pub(crate) const WIDTH: usize = 16;
+pub(crate) const HEADS: usize = 2;
+pub(crate) const HEAD: usize = WIDTH / HEADS;
+const TOKENS: u32 = 23;
 
 pub(crate) type Row = Vec<f64>;
+
+/// What is read, of a vocabulary of 40.
+pub(crate) fn ids() -> Vec<u32> {
+    (0..TOKENS).map(|n| n * n * 7 % 40).collect()
+}
+
+/// How far the model's hidden states after the last norm are from these, on both ways.
+pub(crate) fn off(config: &ModelConfig, tensors: &Tensors, expected: &[f64]) -> [(Way, f64); 2] {
+    [Way::Fused, Way::Composed].map(|way| {
+        let model = params::load(config, "test", tensors, &Device::flex()).unwrap().by(way);
+        let hidden: Vec<f32> = model.hidden(&Arc::new(ids()), 1, SlowBank::On).into_data().try_to_vec().unwrap();
+        assert_eq!(hidden.len(), expected.len());
+        (way, hidden.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max))
+    })
+}
 
 /// The parameters of a model, and those of its first block's mixer.
 pub(crate) struct Params<'a>(pub(crate) &'a Tensors);
