@@ -19,7 +19,7 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader ||
 failed=0
 "$here/conformance" 2>&1 | tee "$out/conformance.txt" || failed=1
 if grep '^SKIPPED cuda: ' "$out/conformance.txt" >/dev/null; then echo "there is no GPU to check" >&2; exit 1; fi
-for device in flex cuda; do
+for device in cuda flex; do
   "$here/nocturne" bench train --device "$device" --json "$out/bench-train-$device.json" 2>&1 | tee "$out/bench-train-$device.txt" || failed=1
   # A model that a GPU can be busy with; on the CPU it is what to compare with.
   "$here/nocturne" bench model --speed --mixer attention,gated-delta,hope --context 1024,4096 --width 512 --blocks 8 --device "$device" \

@@ -95,7 +95,8 @@ pub(crate) struct ModelArgs {
     steps: Option<u64>,
     #[command(flatten)]
     size: architectures::Size,
-    /// Where models are trained: flex, tch, tch:cuda:0, cuda, cuda:1; all but flex need a build that has them, and --speed then measures training alone
+    /// Where models are trained: flex, tch, tch:cuda:0, cuda, cuda:1; all but flex need a build that has them, and --speed then measures training alone, its peak being the
+    /// process's memory and not the device's
     #[arg(long, value_name = "NAME", default_value_t)]
     device: DeviceName,
     /// Where cells, the report and plots are written
