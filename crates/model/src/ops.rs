@@ -92,7 +92,7 @@ impl Way {
     pub(crate) fn attention(self, qkv: Tensor<3>, op: Attention) -> Tensor<3> {
         match self {
             Self::Fused => apply1(qkv, Arc::new(op)),
-            Self::Composed => composed::attention(qkv, &op, None).0,
+            Self::Composed => composed::attention(qkv, &op, 0, None).0,
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use nocturne_model::{
-    config::Wiring,
+    config::{MixerConfig, Wiring},
     online::{Online, OnlineSettings},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -34,6 +34,26 @@ fn a_stream_may_be_cut_anywhere_and_saved_anywhere() {
             let same = session.to_bytes().unwrap() == whole.to_bytes().unwrap();
             assert!(same, "{} cut at {cuts:?}: every number of the state", name(&config));
         }
+    }
+}
+
+/// What windows do not show any more is not kept: a stream may be of any length.
+#[test]
+fn a_stream_keeps_no_more_than_its_windows_show() {
+    for mixer in ["titans-mag", "titans-mal", "attention"] {
+        let mut config = config(mixer, Wiring::Independent);
+        for block in &mut config.blocks {
+            if let MixerConfig::Attention(c) = &mut block.mixer {
+                c.window = Some(20);
+            }
+        }
+        let online = online(&config, 0.05);
+        let (mut short, mut long) = (online.begin(), online.begin());
+        online.read(&mut short, &ids(72));
+        online.read(&mut long, &ids(360));
+        let [short, long] = [short, long].map(|session| session.to_bytes().unwrap());
+        assert!(long.len() < short.len() + 64, "{mixer}: {} bytes after 72 tokens, {} after 360", short.len(), long.len());
+        online.restore(&long).unwrap();
     }
 }
 

@@ -33,6 +33,15 @@ pub struct Attention {
     pub prefix: usize,
 }
 
+impl Attention {
+    /// Keys that are kept of so many tokens: those that a later one may still see, and one at least.
+    pub fn kept(&self, tokens: usize) -> usize {
+        let Some(window) = self.window else { return tokens };
+        let prefix = self.prefix.min(tokens);
+        prefix + (tokens - prefix).min((window - 1).max(1))
+    }
+}
+
 /// Queries of one block.
 const BLOCK: usize = 64;
 

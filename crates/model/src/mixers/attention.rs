@@ -32,6 +32,13 @@ pub struct SoftmaxAttention {
     epsilon: f32,
 }
 
+impl AttentionConfig {
+    /// The operation.
+    pub(crate) fn attention(&self) -> Attention {
+        Attention { heads: self.heads, kv_heads: self.kv_heads, rope: self.rope, window: self.window, prefix: 0 }
+    }
+}
+
 impl SoftmaxAttention {
     pub(super) fn new(c: &AttentionConfig, width: usize, epsilon: f32, init: &mut Init<'_>) -> Self {
         let channels = (c.heads + 2 * c.kv_heads) * c.head_width;
@@ -41,7 +48,7 @@ impl SoftmaxAttention {
             k_norm: c.qk_norm.then(|| init.constant([c.head_width], 1.0)),
             out: init.quiet_weight(c.heads * c.head_width, width),
             out_bias: c.out_bias.then(|| init.constant([width], 0.0)),
-            op: Attention { heads: c.heads, kv_heads: c.kv_heads, rope: c.rope, window: c.window, prefix: 0 },
+            op: c.attention(),
             epsilon,
         }
     }
@@ -72,8 +79,9 @@ impl Mixer for SoftmaxAttention {
 
     fn go_on(&self, x: Tensor<3>, past: &mut Past) -> Tensor<3> {
         let qkv = self.normed(Way::Composed, self.inlet.go_on(x, past));
-        past.position += qkv.dims()[1];
-        let (read, seen) = composed::attention(qkv, &self.op, past.seen.take());
+        let time = qkv.dims()[1];
+        let (read, seen) = composed::attention(qkv, &self.op, past.position, past.seen.take());
+        past.position += time;
         past.seen = Some(seen);
         self.leave(Way::Composed, read)
     }

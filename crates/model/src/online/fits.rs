@@ -88,14 +88,17 @@ fn chunk(mixer: &MixerConfig) -> usize {
 
 /// Keys that a mixer's attention keeps after so many tokens.
 fn seen(mixer: &MixerConfig, position: usize) -> usize {
-    let MixerConfig::Titans(c) = mixer else { return if matches!(mixer, MixerConfig::Attention(_)) { position } else { 0 } };
-    match c.variant {
-        TitansVariant::Lmm => 0,
-        // A segment begins anew, with the learned tokens; two for every token are what the memory says about it and itself.
-        TitansVariant::Mac { segment, persistent } => match position % segment {
-            0 => 0,
-            tokens => persistent + 2 * tokens,
+    match mixer {
+        MixerConfig::Attention(c) => c.attention().kept(position),
+        MixerConfig::Titans(c) => match (c.variant, c.attention()) {
+            // A segment begins anew, with the learned tokens; two for every token are what the memory says about it and itself.
+            (TitansVariant::Mac { segment, persistent }, _) => match position % segment {
+                0 => 0,
+                tokens => persistent + 2 * tokens,
+            },
+            (_, Some(attention)) => attention.kept(attention.prefix + position),
+            (_, None) => 0,
         },
-        TitansVariant::Mag { persistent, .. } | TitansVariant::Mal { persistent, .. } => persistent + position,
+        _ => 0,
     }
 }

@@ -80,14 +80,13 @@ fn turn(x: Tensor<4>, rope: &Rope, position: usize, like: &Tensor<3>) -> Tensor<
     Tensor::cat(turned.to_vec(), 3)
 }
 
-/// Rotated keys and values of every position so far, `[B, G, S, W]`.
+/// Rotated keys and values that later tokens may see, `[B, G, S, W]`: those of [`Attention::kept`].
 pub(crate) type KeysValues = (Tensor<4>, Tensor<4>);
 
-/// Attention after the keys and values of earlier tokens; also gives those of all.
-pub(crate) fn attention(qkv: Tensor<3>, op: &Attention, before: Option<KeysValues>) -> (Tensor<3>, KeysValues) {
+/// Attention of tokens the first of which is at `position`, after the keys and values that were kept of earlier ones; also gives those that are kept now.
+pub(crate) fn attention(qkv: Tensor<3>, op: &Attention, position: usize, before: Option<KeysValues>) -> (Tensor<3>, KeysValues) {
     let [batch, time, channels] = qkv.dims();
     let width = channels / (op.heads + 2 * op.kv_heads);
-    let position = before.as_ref().map_or(0, |(k, _)| k.dims()[2]);
     let turned = |x| match &op.rope {
         Some(rope) => turn(x, rope, position, &qkv),
         None => x,
@@ -98,18 +97,33 @@ pub(crate) fn attention(qkv: Tensor<3>, op: &Attention, before: Option<KeysValue
     if let Some((keys, values)) = before {
         (k, v) = (Tensor::cat(vec![keys, k], 2), Tensor::cat(vec![values, v], 2));
     }
-    let seen = position + time;
+    let seen = k.dims()[2];
     let each = op.heads / op.kv_heads;
     let spread = |x: &Tensor<4>| {
         let x = x.clone().reshape([batch, op.kv_heads, 1, seen * width]).expand([batch, op.kv_heads, each, seen * width]);
         x.reshape([batch, op.heads, seen, width])
     };
     let scores = product(q, spread(&k).transpose()) * (width as f64).sqrt().recip();
+    // Learned tokens are kept from the beginning, and of the others the last.
+    let prefix = op.prefix.min(position);
+    let place = move |i: usize| if i < prefix { i } else { position + time + i - seen };
     let visible = |t: usize, i: usize| i <= t && (i < op.prefix || op.window.is_none_or(|w| t - i < w));
-    let mask = (position..seen).flat_map(|t| (0..seen).map(move |i| if visible(t, i) { 0.0 } else { -1e9 })).collect();
+    let mask = |t: usize| (0..seen).map(move |i| if visible(t, place(i)) { 0.0 } else { -1e9 });
+    let mask = (position..position + time).flat_map(mask).collect();
     let p = activation::softmax(scores + floats::<4>(mask, [1, 1, time, seen], &qkv), 3);
     let out = product(p, spread(&v)).swap_dims(1, 2).reshape([batch, time, op.heads * width]);
-    (out, (k, v))
+    (out, (kept(k, op, position + time), kept(v, op, position + time)))
+}
+
+/// Of keys or values the rows that are kept of so many tokens.
+fn kept(rows: Tensor<4>, op: &Attention, tokens: usize) -> Tensor<4> {
+    let (seen, keep) = (rows.dims()[2], op.kept(tokens));
+    if keep >= seen {
+        return rows;
+    }
+    let prefix = op.prefix.min(keep);
+    let last = rows.clone().narrow(2, seen + prefix - keep, keep - prefix);
+    if prefix == 0 { last } else { Tensor::cat(vec![rows.narrow(2, 0, prefix), last], 2) }
 }
 
 /// A linear memory whose next token is at `position`, and which goes on from `state`.

@@ -91,9 +91,12 @@ impl Branch {
         if seen.is_none()
             && let Some(prefix) = self.prefix(x.dims()[0])
         {
-            seen = Some(composed::attention(self.inlet.enter(Way::Composed, prefix), &self.op, None).1);
+            seen = Some(composed::attention(self.inlet.enter(Way::Composed, prefix), &self.op, 0, None).1);
         }
-        let (out, seen) = composed::attention(self.inlet.enter(Way::Composed, x), &self.op, seen);
+        // Without a window all is kept, of a segment that begins with the learned tokens.
+        let all = seen.as_ref().map_or(0, |(keys, _)| keys.dims()[2]);
+        let position = if self.op.window.is_some() { self.op.prefix + past.position } else { all };
+        let (out, seen) = composed::attention(self.inlet.enter(Way::Composed, x), &self.op, position, seen);
         past.seen = Some(seen);
         out
     }
