@@ -89,9 +89,9 @@ fn decayed() -> ParamGroup {
     ParamGroup::from_any_regexes(paths.to_vec()).unwrap_or_else(|_| unreachable!("the pattern is sound"))
 }
 
-/// `AdamW` on everything, for comparisons; a step takes the learning rate itself.
-pub fn for_comparison() -> OptimizerPlan {
-    let adam = AdamSettings { rate: 1.0, weight_decay: 0.01, ..AdamSettings::default() };
+/// `AdamW` on everything, for comparisons, with this weight decay on matrices; a step takes the learning rate itself.
+pub fn for_comparison(weight_decay: f32) -> OptimizerPlan {
+    let adam = AdamSettings { rate: 1.0, weight_decay, ..AdamSettings::default() };
     let others = AdamSettings { weight_decay: 0.0, ..adam };
     OptimizerPlan { matrices: OptimizerSettings::Adam(adam), group: decayed(), others, clip: Some(1.0) }
 }

@@ -53,6 +53,7 @@ Examples:
   nocturne bench model
   nocturne bench model --task mqar,parity --mixer hope,titans --seeds 5 --minutes 4
   nocturne bench model --task mqar-zoology-256 --steps 20000 --minutes 600 --out zoology
+  nocturne bench model --task anbn --mixer hope-live,attention --rate 4.6e-4,2.2e-3 --weight-decay 0.1
   nocturne bench model --speed
   nocturne bench model --speed --mixer hope,attention --context 4096,65536
   nocturne bench model --speed --width 256 --blocks 4 --out speed-256
@@ -93,6 +94,12 @@ pub(crate) struct ModelArgs {
     /// Steps that a run trains, if they are done earlier than the minutes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
+    /// Learning rates that are tried, rising; the best on the validation stream is kept for all seeds
+    #[arg(long, value_name = "RATE", value_delimiter = ',', default_values_t = Policy::default().rates, value_parser = positive)]
+    rate: Vec<f64>,
+    /// Weight decay of matrices, multiplied by the learning rate
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
+    weight_decay: f32,
     #[command(flatten)]
     size: architectures::Size,
     /// Where models are trained: flex, tch, tch:cuda:0, cuda, cuda:1; all but flex need a build that has them, and --speed then measures training alone, its peak being the
@@ -123,6 +130,16 @@ fn task_names() -> impl TypedValueParser<Value = String> {
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
     if minutes.is_finite() && minutes > 0.0 { Ok(minutes) } else { Err("a run trains for more than no time".to_owned()) }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err("a learning rate is above zero".to_owned()) }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    let share: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if (0.0..=10.0).contains(&share) { Ok(share) } else { Err("a weight decay lies in 0 to 10".to_owned()) }
 }
 
 fn context(text: &str) -> Result<usize, String> {
@@ -156,6 +173,14 @@ impl ModelArgs {
         Ok(known.iter().filter(|name| self.mixer.is_empty() || self.mixer.contains(name)).cloned().collect())
     }
 
+    /// The grid: a best rate at one of its ends is marked, so that it has to be in order.
+    fn rates(&self) -> anyhow::Result<Vec<f64>> {
+        if self.rate.is_sorted_by(|a, b| a < b) {
+            return Ok(self.rate.clone());
+        }
+        Err(refused("the learning rates do not rise", "give each once, the lowest first: --rate 4.6e-4,2.2e-3"))
+    }
+
     fn budget(&self) -> Budget {
         Budget { seconds: self.minutes * 60.0, steps: self.steps }
     }
@@ -164,14 +189,14 @@ impl ModelArgs {
 pub(super) async fn run(global: &Global, args: ModelArgs) -> anyhow::Result<Outcome> {
     if args.list {
         let own = args.mixers.as_deref().map(architectures::read_own).transpose()?.unwrap_or_default();
-        let catalog = tables::Catalog::of(architectures::all(args.size, own, args.device).names());
+        let catalog = tables::Catalog::of(architectures::all(args.size, own, args.device, args.weight_decay).names());
         output::show(global.format, &catalog, tables::catalog)?;
         return Ok(Outcome::Done);
     }
     let format = global.format;
     tokio::task::spawn_blocking(move || {
         let own = args.mixers.as_deref().map(architectures::read_own).transpose()?.unwrap_or_default();
-        let architectures = architectures::all(args.size, own, args.device);
+        let architectures = architectures::all(args.size, own, args.device, args.weight_decay);
         let begun = Instant::now();
         let program = program()?;
         let surroundings = Surroundings { program: &program, clock: &|| begun.elapsed().as_secs_f64(), tell: &output::tell };
@@ -215,7 +240,7 @@ struct Surroundings<'a> {
 fn measure(args: &ModelArgs, architectures: &dyn Architectures, surroundings: &Surroundings<'_>) -> anyhow::Result<Report> {
     let (tasks, mixers) = (args.tasks()?, args.mixers(&architectures.names())?);
     let store = Store::open(&args.out, args.again)?;
-    let (policy, budget) = (Policy::default(), args.budget());
+    let (policy, budget) = (Policy { rates: args.rates()?, ..Policy::default() }, args.budget());
     let Surroundings { program, clock, tell } = *surroundings;
     let harness = Harness { architectures, policy: &policy, budget, store: &store, program, clock, tell };
     let mut sweep = harness.sweep(&tasks, &mixers, args.seeds);

@@ -45,8 +45,8 @@ fn width(text: &str) -> Result<usize, String> {
 const SPEED_VOCABULARY: usize = 512;
 
 /// All that can be measured, training on a device.
-pub(super) fn all(size: Size, own: Own, device: DeviceName) -> Box<dyn Architectures> {
-    Box::new(Mixers { size, own, device })
+pub(super) fn all(size: Size, own: Own, device: DeviceName, weight_decay: f32) -> Box<dyn Architectures> {
+    Box::new(Mixers { size, own, device, weight_decay })
 }
 
 /// Mixers that somebody sets up, by name.
@@ -65,11 +65,12 @@ struct Mixers {
     size: Size,
     own: Own,
     device: DeviceName,
+    weight_decay: f32,
 }
 
 impl Mixers {
     fn trainer(&self, config: &ModelConfig, seed: u64) -> anyhow::Result<Trainer> {
-        Ok(Trainer::base(config, seed, optim::for_comparison()).on(&self.device.open()?))
+        Ok(Trainer::base(config, seed, optim::for_comparison(self.weight_decay)).on(&self.device.open()?))
     }
 
     fn config(&self, architecture: &str, vocab: usize) -> anyhow::Result<ModelConfig> {
@@ -103,7 +104,11 @@ impl Architectures for Mixers {
 
     fn settings(&self, architecture: &str, task: &Task) -> serde_json::Value {
         let config = self.config_for(architecture, task).ok();
-        json!({"config": config, "device": self.device, "optimizer": "AdamW, beta 0.9 and 0.98, weight decay 0.01 on matrices, the gradient of each parameter cut to a norm of 1"})
+        let optimizer = format!(
+            "AdamW, beta 0.9 and 0.98, weight decay {} on matrices, the gradient of each parameter cut to a norm of 1",
+            self.weight_decay
+        );
+        json!({"config": config, "device": self.device, "optimizer": optimizer})
     }
 
     fn learner(&self, architecture: &str, task: &Task, seed: u64) -> anyhow::Result<Box<dyn Learner>> {
@@ -226,7 +231,7 @@ mod tests {
     #[test]
     fn an_architecture_learns_what_a_task_asks() {
         let task = Task::new("memorization", catalog::find("memorization").expect("a task")).expect("sound");
-        let architectures = all(Size { width: 32, blocks: 1 }, Own::new(), DeviceName::Flex);
+        let architectures = all(Size { width: 32, blocks: 1 }, Own::new(), DeviceName::Flex, 0.01);
         let mut learner = architectures.learner("gated-delta", &task, 1).expect("a learner");
         let examples = task.train(1, 8);
         let before = learner.score(&examples).expect("scored");
@@ -240,7 +245,8 @@ mod tests {
 
     #[test]
     fn sizes_are_what_is_built() {
-        let mixers = Mixers { size: Size { width: 96, blocks: 3 }, own: Own::new(), device: DeviceName::Flex };
+        let mixers =
+            Mixers { size: Size { width: 96, blocks: 3 }, own: Own::new(), device: DeviceName::Flex, weight_decay: 0.01 };
         for name in mixers.names() {
             let config = mixers.config(&name, 64).expect("a sound configuration");
             assert_eq!((config.width, config.blocks.len()), (96, 3), "{name}");

@@ -113,7 +113,7 @@ fn beginning(work: &Work) -> anyhow::Result<(ModelConfig, Trainer)> {
         c.gate = true;
     }
     let config = presets::model(architecture, &mixer, *vocab, *width, *blocks, *hidden);
-    let trainer = Trainer::base(&config, 1, optim::for_comparison());
+    let trainer = Trainer::base(&config, 1, optim::for_comparison(0.01));
     Ok((config, trainer))
 }
 
