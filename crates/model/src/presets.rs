@@ -2,7 +2,7 @@
 //!
 //! What departs from the papers: no way out has a gate but RetNet's, whose Eq. 8 is one. A gate of SiLU makes every channel depend on the token that asks before
 //! anything is known about it, and costs most of a short budget (figures in `tests/benches/README.md`). Titans'
-//! inner gradients are bounded, Hope's targets have unit length and its objective is Eq. 92; see [`crate::memory`] for why.
+//! inner gradients are bounded, Hope's targets have unit length (but for those of `hope-live`) and its objective is Eq. 92; see [`crate::memory`] for why.
 
 use nocturne_wire::manifest::Period;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Names that [`mixer`] knows, in the order of tables.
-pub const MIXERS: [&str; 11] = [
+pub const MIXERS: [&str; 12] = [
     "attention",
     "retnet",
     "deltanet",
@@ -27,6 +27,7 @@ pub const MIXERS: [&str; 11] = [
     "titans-mag",
     "titans-mal",
     "hope",
+    "hope-live",
     "hope-mlp",
 ];
 
@@ -66,14 +67,14 @@ pub fn mixer(name: &str, width: usize, heads: usize) -> Option<MixerConfig> {
             gate: false,
         })
     };
-    let hope = |boxes| {
+    let hope = |boxes, targets| {
         MixerConfig::Hope(HopeConfig {
             heads,
             head_width: head,
             boxes,
             chunk: 16,
             objective: Objective::Alignment,
-            targets: Targets::OwnUnit,
+            targets,
             max_step: 2.0,
             adaptive: true,
             shares: true,
@@ -107,8 +108,9 @@ pub fn mixer(name: &str, width: usize, heads: usize) -> Option<MixerConfig> {
         "titans-mac" => titans(TitansVariant::Mac { segment: 32, persistent: 4 }),
         "titans-mag" => titans(TitansVariant::Mag { window: 32, persistent: 4 }),
         "titans-mal" => titans(TitansVariant::Mal { window: 32, persistent: 4 }),
-        "hope" => hope(BoxKind::Linear),
-        "hope-mlp" => hope(BoxKind::Perceptron { hidden: 2 * head }),
+        "hope" => hope(BoxKind::Linear, Targets::OwnUnit),
+        "hope-live" => hope(BoxKind::Linear, Targets::Live),
+        "hope-mlp" => hope(BoxKind::Perceptron { hidden: 2 * head }, Targets::OwnUnit),
         _ => return None,
     })
 }

@@ -105,13 +105,27 @@ impl Head {
         for (n, live) in self.live.iter_mut().enumerate() {
             if n == MEMORY {
                 learn(hope, &begun[n], live, [&k, &v], step, decay);
+            } else if hope.adaptive && hope.targets == Targets::Live {
+                let share = if hope.shares { sigmoid(statics[3 + 2 * HEAD + n]) } else { 1.0 };
+                let steady = HopeConfig { targets: Targets::OwnUnit, ..hope.clone() };
+                learn(&steady, &begun[n], live, [&k, &v], step * share, 1.0);
             } else if hope.adaptive {
                 let share = if hope.shares { sigmoid(statics[3 + 2 * HEAD + n]) } else { 1.0 };
                 learn(hope, &begun[n], live, [&k, &v], step * share, decay);
             }
         }
-        say(&self.live[MEMORY], &unit(q))
+        let answer = say(&self.live[MEMORY], &unit(q));
+        if hope.targets == Targets::Live && self.tokens.is_multiple_of(hope.chunk) {
+            let rows = self.live[MEMORY][0].chunks(HEAD);
+            self.live[MEMORY][0] = rows.flat_map(|row| short(row, 1e12)).collect();
+        }
+        answer
     }
+}
+
+/// No longer than this.
+fn short(x: &[f64], longest: f64) -> Row {
+    x.iter().map(|of| of / (1.0 + dot(x, x) / (longest * longest)).sqrt()).collect()
 }
 
 /// One step of gradient descent with the delta rule, on what the box said when the chunk began.
@@ -119,7 +133,7 @@ fn learn(hope: &HopeConfig, begun: &Layers, live: &mut Layers, [k, v]: [&[f64]; 
     let target = match hope.targets {
         Targets::Own => say(begun, v),
         Targets::OwnUnit => unit(&say(begun, v)),
-        Targets::Live => say(live, &unit(v)),
+        Targets::Live => say(live, &short(v, 4.0)),
         Targets::Value => v.to_vec(),
     };
     let answer = match hope.objective {

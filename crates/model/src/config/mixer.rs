@@ -222,6 +222,7 @@ impl MixerConfig {
                 TitansVariant::Mal { .. } => "titans-mal".into(),
             },
             Self::Hope(c) => match c.boxes {
+                BoxKind::Linear if c.targets == Targets::Live => "hope-live".into(),
                 BoxKind::Linear => "hope".into(),
                 BoxKind::Perceptron { .. } => "hope-mlp".into(),
             },

@@ -21,7 +21,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Input, Parts, Program, segments};
-use crate::algebra::{Algebra, Map};
+use crate::{
+    algebra::{Algebra, Map},
+    kernels::real::Real,
+};
 
 /// What a box is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +58,10 @@ pub enum Targets {
     /// Its own answer to the value at unit length. What a box says of its own accord grows with what it learned, which it then learns: with steps above 1 that has
     /// no bound, and training ends in numbers that are none (`nocturne bench model --task parity`, all rates).
     OwnUnit,
-    /// Its own answer of this very token, not of the chunk's start, to the value at unit length, `M_{t-1}(v/‖v‖)`; of linear boxes only. What a step erases of a
-    /// key comes back with a target that is like it, so that a memory can count: what it counted in a chunk does not fade within it.
+    /// Its own answer of this very token, not of the chunk's start, `M_{t-1}(v)`; of the memory, and of linear boxes only. What lies along a key is multiplied
+    /// by `α - η + η ⟨v, k⟩` in a step: a value may bring back what the step erases, or more than that, so that a memory can count. Boxes that say keys, values,
+    /// steps and decays aim as with [`Targets::OwnUnit`] and do not fade: a count is right only as long as what it counts with stays the same. What grows is
+    /// bounded, values at [`LONGEST_VALUE`] and rows of the matrix at [`LONGEST_ROW`].
     Live,
     /// The value (Eq. 79 to 82).
     Value,
@@ -84,6 +89,13 @@ pub struct SelfModifying {
     pub shares: bool,
 }
 
+/// The length that no value of live targets exceeds: `v / sqrt(1 + |v|² / 4²)`. With steps of 2 a token then multiplies nothing by more than 7, and 16 of them
+/// nothing by more than 4e13.
+pub const LONGEST_VALUE: f64 = 4.0;
+/// The length that no row of a memory with live targets exceeds when a chunk begins: what counts by growing would otherwise end in numbers that are none. Of
+/// strings of 100 symbols a bound of 1e4 leaves no count (`nocturne bench model --task anbn --mixer hope-live`: 9 % right instead of 79).
+pub const LONGEST_ROW: f64 = 1e12;
+
 /// Boxes of a head; the last one is the memory.
 pub const BOXES: usize = 5;
 const KEYS: usize = 0;
@@ -101,6 +113,14 @@ impl SelfModifying {
         match self.boxes {
             BoxKind::Linear => vec![[self.width, self.width]],
             BoxKind::Perceptron { hidden } => vec![[self.width, hidden], [hidden, self.width]],
+        }
+    }
+
+    /// What a box aims at, and its decay where the memory has this one.
+    pub(super) fn manner<T: Real>(&self, n: usize, decay: T) -> (Targets, T) {
+        match self.targets {
+            Targets::Live if n != MEMORY => (Targets::OwnUnit, T::one()),
+            targets => (targets, decay),
         }
     }
 
@@ -132,6 +152,16 @@ struct Lesson<M> {
     before: M,
 }
 
+/// How some of the boxes take a lesson.
+struct Course<M> {
+    lesson: Lesson<M>,
+    targets: Targets,
+    /// What the live matrices are asked, token by token, in the course of a write: the key that is erased, and with live targets what they are asked for those.
+    asked: M,
+    /// Decayed products of what is asked with keys.
+    alike: M,
+}
+
 impl Program for SelfModifying {
     type State<M: Clone> = State<M>;
 
@@ -159,27 +189,47 @@ impl Program for SelfModifying {
             let tokens = [&x[0][0], &x[0][1], &x[0][2], &x[1][0], &x[1][1]].map(|part| a.slice(part, from, to));
             let q = a.normalized(&tokens[0]);
             let lesson = self.lesson(a, &tokens, &x[2], &state.snapshot);
-            let asked = self.asked(a, &lesson);
-            let alike = a.times(&a.decays(&lesson.before, &lesson.gamma, true), &a.mul_t(&asked, &lesson.k));
+            let others = (self.adaptive && self.targets == Targets::Live)
+                .then(|| self.course(a, Targets::OwnUnit, lesson.without_decay(a)));
+            let memory = self.course(a, self.targets, lesson);
             for n in self.changing() {
+                let course = others.as_ref().filter(|_| n != MEMORY).unwrap_or(&memory);
                 let step = match x[2].get(SHARES + n) {
-                    Some(logit) if n != MEMORY => a.by(&lesson.step, &a.map(logit, Map::Sigmoid)),
-                    _ => lesson.step.clone(),
+                    Some(logit) if n != MEMORY => a.by(&course.lesson.step, &a.map(logit, Map::Sigmoid)),
+                    _ => course.lesson.step.clone(),
                 };
-                let writes = self.writes(a, &lesson, [&asked, &alike], &step, [&state.snapshot[n], &state.live[n]]);
+                let writes = self.writes(a, course, &step, [&state.snapshot[n], &state.live[n]]);
                 if n == MEMORY {
-                    outputs.push(Self::read(a, &lesson, &q, &writes, &state.live[n]));
+                    outputs.push(Self::read(a, &course.lesson, &q, &writes, &state.live[n]));
                 }
-                state.live[n] = Self::moved(a, &lesson, &writes, &state.live[n]);
+                state.live[n] = Self::moved(a, &course.lesson, &writes, &state.live[n]);
             }
             state.filled += to - from;
             if ends {
                 state.filled = 0;
+                if self.targets == Targets::Live {
+                    state.live[MEMORY].iter_mut().for_each(|rows| *rows = within(a, rows, LONGEST_ROW));
+                }
                 state.snapshot.clone_from(&state.live);
             }
         }
         a.stack(&outputs)
     }
+}
+
+impl<M: Clone> Lesson<M> {
+    /// The same for what does not fade.
+    fn without_decay<A: Algebra<M = M>>(&self, a: &A) -> Self {
+        let [length, _] = a.dims(&self.gamma);
+        let none = a.constant(length, 1, 0.0);
+        let (k, v, step) = (self.k.clone(), self.v.clone(), self.step.clone());
+        Self { k, v, step, gamma: none.clone(), before: none }
+    }
+}
+
+/// Rows `x / sqrt(1 + |x|² / longest²)`: short ones as they are, none longer than that.
+fn within<A: Algebra>(a: &A, rows: &A::M, longest: f64) -> A::M {
+    a.scale(&a.shrunk(rows, longest * longest), longest)
 }
 
 /// What one layer of a box gets: `S_t = α S_{t-1} + xᵀ u`.
@@ -212,46 +262,45 @@ impl SelfModifying {
         Lesson { k, v, step, gamma, before }
     }
 
+    fn course<A: Algebra>(&self, a: &A, targets: Targets, mut lesson: Lesson<A::M>) -> Course<A::M> {
+        if targets == Targets::Live {
+            lesson.v = within(a, &lesson.v, LONGEST_VALUE);
+        }
+        let l = &lesson;
+        let asked = match (targets, self.objective) {
+            (Targets::Live, Objective::Alignment) => a.sub(&l.k, &l.v),
+            (Targets::Live, Objective::Distance) => a.sub(&a.scale(&l.k, 2.0), &l.v),
+            _ => l.k.clone(),
+        };
+        let alike = a.times(&a.decays(&l.before, &l.gamma, true), &a.mul_t(&asked, &l.k));
+        Course { lesson, targets, asked, alike }
+    }
+
     /// The gradients' error at the output: `M(k) - v̂`, or `-v̂`.
-    fn error<A: Algebra>(&self, a: &A, l: &Lesson<A::M>, snapshot: &[A::M]) -> A::M {
-        let target = match self.targets {
+    fn error<A: Algebra>(&self, a: &A, course: &Course<A::M>, snapshot: &[A::M]) -> A::M {
+        let l = &course.lesson;
+        let target = match course.targets {
             Targets::Own => Self::say(a, snapshot, &l.v),
             Targets::OwnUnit => a.normalized(&Self::say(a, snapshot, &l.v)),
-            // What the live matrix adds to both is in [`Self::asked`].
-            Targets::Live => a.normalized(&l.v),
-            Targets::Value => l.v.clone(),
+            // What the live matrix adds to both is asked in the course of the write.
+            Targets::Live | Targets::Value => l.v.clone(),
         };
-        match (self.objective, self.targets) {
+        match (self.objective, course.targets) {
             (Objective::Distance, Targets::Live) => a.sub(&l.k, &target),
             (Objective::Distance, _) => a.sub(&Self::say(a, snapshot, &l.k), &target),
             (Objective::Alignment, _) => a.neg(&target),
         }
     }
 
-    /// What the live matrices are asked, token by token, in the course of a write: the key that is erased, and with live targets what they are asked for those.
-    fn asked<A: Algebra>(&self, a: &A, l: &Lesson<A::M>) -> A::M {
-        match (self.targets, self.objective) {
-            (Targets::Live, Objective::Alignment) => a.sub(&l.k, &a.normalized(&l.v)),
-            (Targets::Live, Objective::Distance) => a.sub(&a.scale(&l.k, 2.0), &a.normalized(&l.v)),
-            _ => l.k.clone(),
-        }
-    }
-
-    /// What a box gets in steps of its own; `alike` are decayed products of what is asked with keys.
-    fn writes<A: Algebra>(
-        &self,
-        a: &A,
-        l: &Lesson<A::M>,
-        [asked, alike]: [&A::M; 2],
-        step: &A::M,
-        [snapshot, live]: [&[A::M]; 2],
-    ) -> Vec<Write<A::M>> {
-        let error = self.error(a, l, snapshot);
+    /// What a box gets in steps of its own.
+    fn writes<A: Algebra>(&self, a: &A, course: &Course<A::M>, step: &A::M, [snapshot, live]: [&[A::M]; 2]) -> Vec<Write<A::M>> {
+        let l = &course.lesson;
+        let error = self.error(a, course, snapshot);
         let row = |gradient: &A::M, x: &A::M, live: &A::M| {
             a.neg(&a.add(gradient, &a.rows_by(&a.mul(x, live), &a.map(&l.before, Map::Exp))))
         };
         let first = |gradient: &A::M| {
-            let u = a.solve(&a.rows_by(alike, step), &a.rows_by(&row(gradient, asked, &live[0]), step));
+            let u = a.solve(&a.rows_by(&course.alike, step), &a.rows_by(&row(gradient, &course.asked, &live[0]), step));
             Write { x: l.k.clone(), u }
         };
         let [up, down] = snapshot else { return vec![first(&error)] };

@@ -3,7 +3,7 @@
 //! They follow the definitions, not the chunked forms, and are what those are held against in `f64`.
 
 use super::{
-    hope::{BOXES, BoxKind, MEMORY, Objective, SelfModifying, Targets},
+    hope::{BOXES, BoxKind, LONGEST_ROW, LONGEST_VALUE, MEMORY, Objective, SelfModifying, Targets},
     titans::Titans,
 };
 use crate::kernels::{
@@ -169,8 +169,7 @@ impl<T: Real> TitansHead<T> {
 /// See [`Titans::bound`].
 fn bounded<T: Real>(program: &Titans, gradient: &mut [T]) {
     if let Some(bound) = program.bound {
-        let norm = (dot(gradient, gradient) + T::of(bound * bound)).sqrt();
-        scale(gradient, T::of(bound) / norm);
+        shorten(gradient, bound);
     }
 }
 
@@ -206,6 +205,12 @@ impl<'a, T: Real> HopeStatics<'a, T> {
         let (decays, shares) = rest.split_at(program.width);
         Self { step: row[0], a_log: row[1], dt_bias: row[2], steps, decays, shares }
     }
+}
+
+/// `x / sqrt(1 + |x|² / longest²)`
+fn shorten<T: Real>(x: &mut [T], longest: f64) {
+    let norm = (dot(x, x) + T::of(longest * longest)).sqrt();
+    scale(x, T::of(longest) / norm);
 }
 
 fn say<T: Real>(m: &[Vec<T>], z: &[T]) -> Vec<T> {
@@ -248,13 +253,17 @@ impl<T: Real> HopeHead<T> {
         let decay = log_decay(logit, statics.a_log, statics.dt_bias).exponential();
         for n in program.changing() {
             let share = statics.shares.get(n).map_or_else(T::one, |logit| logit.sigmoid());
-            self.learn(program, n, &k, &v, step * share, decay);
+            let (targets, decay) = program.manner(n, decay);
+            self.learn(&SelfModifying { targets, ..*program }, n, &k, &v, step * share, decay);
         }
         output.copy_from_slice(&say(&self.live[MEMORY], &unit(q)));
         self.filled += 1;
         if self.filled == program.chunk {
             self.filled = 0;
             self.live.iter_mut().flatten().for_each(|w| clear_faded(w));
+            if program.targets == Targets::Live {
+                self.live[MEMORY][0].chunks_exact_mut(program.width).for_each(|row| shorten(row, LONGEST_ROW));
+            }
             self.snapshot.clone_from(&self.live);
         }
     }
@@ -269,7 +278,11 @@ impl<T: Real> HopeHead<T> {
                 normalize(&mut target);
                 target
             }
-            Targets::Live => say(live, &unit(v)),
+            Targets::Live => {
+                let mut v = v.to_vec();
+                shorten(&mut v, LONGEST_VALUE);
+                say(live, &v)
+            }
             Targets::Value => v.to_vec(),
         };
         let mut error = match program.objective {

@@ -9,7 +9,7 @@ use super::{Mixer, Outlet, Past, project::Inlet};
 use crate::{
     config::HopeConfig,
     memory::{
-        hope::{BOXES, BoxKind, MEMORY, SelfModifying},
+        hope::{BOXES, BoxKind, MEMORY, SelfModifying, Targets},
         run_batched,
     },
     model::Init,
@@ -66,8 +66,9 @@ impl HopeMixer {
     }
 }
 
-/// The logit of a share at first: a twentieth.
+/// The logit of a share at first: a twentieth; a four-hundredth beside a memory that counts with what the other boxes say.
 const SHARE: f32 = -3.0;
+const SHARE_BESIDE_COUNTS: f32 = -6.0;
 
 impl Mixer for HopeMixer {
     fn mix(&self, way: Way, x: Tensor<3>) -> Tensor<3> {
@@ -91,13 +92,14 @@ impl Init<'_> {
     /// Steps begin near a quarter of the largest, decays as Gated DeltaNet's, readouts at zero.
     fn hope_statics(&mut self, c: &HopeConfig) -> Param<Tensor<2>> {
         let shares = if c.shares { MEMORY } else { 0 };
+        let share = if c.targets == Targets::Live { SHARE_BESIDE_COUNTS } else { SHARE };
         let (heads, row) = (c.heads, 3 + 2 * c.head_width + shares);
         self.values([heads, row], |init| {
             let mut values = vec![0.0; heads * row];
             let decays = init.decays(heads);
             for (row, (a_log, dt_bias)) in values.chunks_exact_mut(row).zip(decays) {
                 row[..3].copy_from_slice(&[-1.0, a_log, dt_bias]);
-                row[3 + 2 * c.head_width..].fill(SHARE);
+                row[3 + 2 * c.head_width..].fill(share);
             }
             values
         })

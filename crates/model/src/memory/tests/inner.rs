@@ -108,10 +108,12 @@ fn a_boxs_write_is_the_slope_of_its_loss_and_what_its_key_erases() {
         let mut state = program.begin(&tape, &parts);
         program.run(&tape, &parts, &mut state);
         for n in program.changing() {
-            let aim = match program.targets {
+            // Live targets are the memory's alone.
+            let targets = if program.targets == Targets::Live && n != MEMORY { Targets::OwnUnit } else { program.targets };
+            let aim = match targets {
                 Targets::Own => says(&boxes[n], true, &v),
                 Targets::OwnUnit => unit(&says(&boxes[n], true, &v)),
-                Targets::Live => says(&boxes[n], true, &unit(&v)),
+                Targets::Live => says(&boxes[n], true, &short(&v)),
                 Targets::Value => v.clone(),
             };
             let loss = |w: &[Vec<f64>]| {
@@ -141,6 +143,12 @@ fn a_boxs_write_is_the_slope_of_its_loss_and_what_its_key_erases() {
     }
 }
 
+/// No longer than 4.
+fn short(v: &[f64]) -> Vec<f64> {
+    let norm = (1.0 + v.iter().map(|x| x * x).sum::<f64>() / 16.0).sqrt();
+    v.iter().map(|x| x / norm).collect()
+}
+
 fn plain(objective: Objective, max_step: f64) -> SelfModifying {
     let (boxes, targets) = (BoxKind::Linear, Targets::Value);
     SelfModifying { width: 4, chunk: 1, boxes, objective, targets, max_step, adaptive: false, shares: false }
@@ -164,6 +172,29 @@ fn a_repeated_write_comes_nearer_to_half_its_target_by_one_less_two_steps() {
             assert!(worst(&said, &expected) < 1e-5, "step {step}, {writes} writes: {said:?} {expected:?}");
         }
     }
+}
+
+/// With a value whose part along the key is 1 a token brings back what the step erases: every write stays, and what is written of two kinds cancels to nothing.
+#[test]
+fn a_memory_with_live_targets_counts() {
+    let program = SelfModifying { targets: Targets::Live, chunk: 16, ..plain(Objective::Alignment, 1.0) };
+    let row = [vec![50.0, -50.0, -50.0], vec![0.0; 8]].concat();
+    let mut head = HopeHead::new(&program, &[0.0; 5 * 16]);
+    let (mut read, mut difference, mut said) = (0.0_f64, 0.0, vec![0.0; 4]);
+    for kind in [vec![1.0; 40], vec![-1.0; 40]].concat() {
+        head.step(&program, &HopeStatics::of(&program, &row), [&K, &K, &long(&[1.0, kind, 0.0, 0.0])], [0.0, 0.0], &mut said);
+        (read, difference) = (read + 1.0, difference + kind);
+        assert!(worst(&said, &[1.0 + read, difference, 0.0, 0.0]) < 1e-4 * read, "after {read} tokens: {said:?}");
+    }
+    assert!(difference.abs() < 1e-12 && said[1].abs() < 1e-3, "{said:?}");
+}
+
+const K: [f64; 4] = [1.0, 0.0, 0.0, 0.0];
+
+/// What [`short`] makes `v` of.
+fn long(v: &[f64]) -> Vec<f64> {
+    let norm = (1.0 - v.iter().map(|x| x * x).sum::<f64>() / 16.0).sqrt();
+    v.iter().map(|x| x / norm).collect()
 }
 
 /// Only the memory changes, aims at values and aligns with them: the delta rule with strength η, beside the identity.
