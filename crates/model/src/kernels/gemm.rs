@@ -5,20 +5,19 @@ use rayon::prelude::*;
 
 use super::real::Real;
 
-/// One factor of a product: a row-major slice, possibly read transposed, possibly a column range of a wider matrix.
+/// One factor of a product: a row-major slice, possibly read transposed.
 #[derive(Debug, Clone, Copy)]
 pub struct Factor<'a, T = f32> {
     data: &'a [T],
     rows: usize,
     cols: usize,
-    stride: usize,
     transposed: bool,
 }
 
 impl<'a, T: Real> Factor<'a, T> {
     /// A dense `rows × cols` matrix.
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
-        Self { data, rows, cols, stride: cols, transposed: false }
+        Self { data, rows, cols, transposed: false }
     }
 
     /// The transpose.
@@ -29,12 +28,7 @@ impl<'a, T: Real> Factor<'a, T> {
     }
 
     fn view(&self) -> MatRef<'a, T> {
-        let end = if self.rows == 0 { 0 } else { (self.rows - 1) * self.stride + self.cols };
-        let view = if self.stride == self.cols {
-            MatRef::from_row_major_slice(&self.data[..end], self.rows, self.cols)
-        } else {
-            MatRef::from_row_major_slice_with_stride(&self.data[..end], self.rows, self.cols, self.stride)
-        };
+        let view = MatRef::from_row_major_slice(&self.data[..self.rows * self.cols], self.rows, self.cols);
         if self.transposed { view.transpose() } else { view }
     }
 }
