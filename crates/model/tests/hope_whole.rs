@@ -7,13 +7,13 @@ mod common;
 use nocturne_model::{
     ModelConfig,
     config::{HopeConfig, MixerConfig},
-    memory::hope::{BoxKind, Objective, Targets},
+    memory::hope::{BoxKind, LONGEST_ROW, LONGEST_VALUE, Objective, Targets},
     presets,
     tensors::Tensors,
 };
 
 use self::common::{
-    plain::{HEAD, HEADS, Params, Row, WIDTH, dot, ids, off, plus, sigmoid, silu, through, unit},
+    plain::{HEAD, HEADS, Params, Row, WIDTH, dot, ids, off, off_in_double, plus, sigmoid, silu, through, unit},
     tensors_of,
 };
 
@@ -117,7 +117,7 @@ impl Head {
         let answer = say(&self.live[MEMORY], &unit(q));
         if hope.targets == Targets::Live && self.tokens.is_multiple_of(hope.chunk) {
             let rows = self.live[MEMORY][0].chunks(HEAD);
-            self.live[MEMORY][0] = rows.flat_map(|row| short(row, 1e12)).collect();
+            self.live[MEMORY][0] = rows.flat_map(|row| short(row, LONGEST_ROW)).collect();
         }
         answer
     }
@@ -133,7 +133,7 @@ fn learn(hope: &HopeConfig, begun: &Layers, live: &mut Layers, [k, v]: [&[f64]; 
     let target = match hope.targets {
         Targets::Own => say(begun, v),
         Targets::OwnUnit => unit(&say(begun, v)),
-        Targets::Live => say(live, &short(v, 4.0)),
+        Targets::Live => say(live, &short(v, LONGEST_VALUE)),
         Targets::Value => v.to_vec(),
     };
     let answer = match hope.objective {
@@ -185,8 +185,11 @@ fn hope_is_what_its_definitions_say() {
     ];
     for (n, config) in configs.iter().enumerate() {
         let tensors = tensors_of(config);
-        for (way, worst) in off(config, &tensors, &expected(config, &tensors, &ids())) {
+        let expected = expected(config, &tensors, &ids());
+        for (way, worst) in off(config, &tensors, &expected) {
             assert!(worst < 1e-4, "configuration {n}, {way:?}: off by {worst}");
         }
+        let worst = off_in_double(config, &tensors, &expected);
+        assert!(worst < 1e-10, "configuration {n} in double precision: off by {worst}");
     }
 }

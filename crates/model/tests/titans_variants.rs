@@ -13,7 +13,7 @@ use nocturne_model::{
 };
 
 use self::common::{
-    plain::{HEAD, HEADS, Params, Row, WIDTH, dot, ids, off, plus, sigmoid, times},
+    plain::{HEAD, HEADS, Params, Row, WIDTH, dot, ids, off, off_in_double, plus, sigmoid, times},
     tensors_of,
 };
 
@@ -174,8 +174,11 @@ fn titans_with_attention_is_what_its_definitions_say() {
     ];
     for config in variants.map(config) {
         let tensors = tensors_of(&config);
-        for (way, worst) in off(&config, &tensors, &expected(&config, &tensors, &ids())) {
-            assert!(worst < 1e-4, "{} {way:?}: off by {worst}", config.blocks[0].mixer.name());
+        let (name, expected) = (config.blocks[0].mixer.name(), expected(&config, &tensors, &ids()));
+        for (way, worst) in off(&config, &tensors, &expected) {
+            assert!(worst < 1e-4, "{name} {way:?}: off by {worst}");
         }
+        let worst = off_in_double(&config, &tensors, &expected);
+        assert!(worst < 1e-10, "{name} in double precision: off by {worst}");
     }
 }

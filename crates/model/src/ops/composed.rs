@@ -1,6 +1,6 @@
 //! The operations as chains of burn's, for any device.
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Element, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use crate::{
     kernels::{
@@ -15,9 +15,8 @@ use crate::{
     ops::product::product,
 };
 
-pub(crate) fn floats<const D: usize>(values: Vec<f32>, shape: [usize; D], like: &Tensor<3>) -> Tensor<D> {
-    let tensor = Tensor::<D>::from_data(TensorData::new(values, shape.to_vec()), &like.device());
-    tensor.cast(like.dtype())
+pub(crate) fn floats<const D: usize>(values: Vec<impl Element>, shape: [usize; D], like: &Tensor<3>) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape.to_vec()), (&like.device(), like.dtype()))
 }
 
 fn ints<const D: usize>(values: Vec<i64>, shape: [usize; D], device: &Device) -> Tensor<D, Int> {
@@ -68,11 +67,11 @@ fn heads(x: &Tensor<3>, at: usize, heads: usize, width: usize) -> Tensor<4> {
 fn turn(x: Tensor<4>, rope: &Rope, position: usize, like: &Tensor<3>) -> Tensor<4> {
     let [_, _, time, width] = x.dims();
     let half = width / 2;
+    // In double precision so that a model of such numbers has such angles.
     let table = |of: fn(f64) -> f64| {
         let frequencies = rope.frequencies(width);
         let angle = |t: usize| frequencies.iter().map(move |f| (position + t) as f64 * f);
-        let values = (0..time).flat_map(angle).map(|a| of(a) as f32).collect();
-        floats::<4>(values, [1, 1, time, half], like)
+        floats((0..time).flat_map(angle).map(of).collect(), [1, 1, time, half], like)
     };
     let (cos, sin) = (table(f64::cos), table(f64::sin));
     let (low, high) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
@@ -108,7 +107,7 @@ pub(crate) fn attention(qkv: Tensor<3>, op: &Attention, position: usize, before:
     let prefix = op.prefix.min(position);
     let place = move |i: usize| if i < prefix { i } else { position + time + i - seen };
     let visible = |t: usize, i: usize| i <= t && (i < op.prefix || op.window.is_none_or(|w| t - i < w));
-    let mask = |t: usize| (0..seen).map(move |i| if visible(t, place(i)) { 0.0 } else { -1e9 });
+    let mask = |t: usize| (0..seen).map(move |i| if visible(t, place(i)) { 0.0_f32 } else { -1e9 });
     let mask = (position..position + time).flat_map(mask).collect();
     let p = activation::softmax(scores + floats::<4>(mask, [1, 1, time, seen], &qkv), 3);
     let out = product(p, spread(&v)).swap_dims(1, 2).reshape([batch, time, op.heads * width]);
@@ -201,7 +200,7 @@ pub(crate) fn loss(hidden: Tensor<3>, head: Tensor<2>, targets: &Targets, normal
     let weights = floats::<2>(weights, [count, 1], &hidden);
     let goals = ints(targets.rows.iter().map(|t| token(t.goal)).collect(), [count, 1], &device);
     let is_token = floats::<2>(
-        targets.rows.iter().map(|t| if matches!(t.goal, Goal::Token(_)) { 1.0 } else { 0.0 }).collect(),
+        targets.rows.iter().map(|t| if matches!(t.goal, Goal::Token(_)) { 1.0_f32 } else { 0.0 }).collect(),
         [count, 1],
         &hidden,
     );

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn::{
+    module::{Module, ModuleMapper, Param},
+    tensor::{DType, Device, Tensor},
+};
 use nocturne_model::{ModelConfig, kernels::norm::EPSILON, model::SlowBank, ops::Way, params, tensors::Tensors};
 
 pub(crate) const WIDTH: usize = 16;
@@ -25,6 +28,23 @@ pub(crate) fn off(config: &ModelConfig, tensors: &Tensors, expected: &[f64]) -> 
         assert_eq!(hidden.len(), expected.len());
         (way, hidden.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max))
     })
+}
+
+/// The same of the model in double precision, whose operations are burn's.
+pub(crate) fn off_in_double(config: &ModelConfig, tensors: &Tensors, expected: &[f64]) -> f64 {
+    let model = params::load(config, "test", tensors, &Device::flex()).unwrap().by(Way::Composed).map(&mut Wide);
+    let hidden: Vec<f64> = model.hidden(&Arc::new(ids()), 1, SlowBank::On).into_data().try_to_vec().unwrap();
+    assert_eq!(hidden.len(), expected.len());
+    hidden.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+/// Makes parameters wide.
+struct Wide;
+
+impl ModuleMapper for Wide {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|values| values.cast(DType::F64))
+    }
 }
 
 /// The parameters of a model, and those of its first block's mixer.
