@@ -21,10 +21,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Input, Parts, Program, segments};
-use crate::{
-    algebra::{Algebra, Map},
-    kernels::real::Real,
-};
+use crate::algebra::{Algebra, Map};
 
 /// What a box is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,11 +86,11 @@ pub struct SelfModifying {
     pub shares: bool,
 }
 
-/// The length that no value of live targets exceeds: `v / sqrt(1 + |v|² / 4²)`. With steps of 2 a token then multiplies nothing by more than 7, and 16 of them
-/// nothing by more than 4e13.
-pub const LONGEST_VALUE: f64 = 4.0;
-/// The length that no row of a memory with live targets exceeds when a chunk begins: what counts by growing would otherwise end in numbers that are none. Of
-/// strings of 100 symbols a bound of 1e4 leaves no count (`nocturne bench model --task anbn --mixer hope-live`: 9 % right instead of 79).
+/// The length that no value of live targets exceeds: `v / sqrt(1 + |v|² / 2.5²)`. What lies along a key is multiplied by -7 to 4 in a step of 2 then (Eq. 92).
+pub const LONGEST_VALUE: f64 = 2.5;
+/// The length that no row of a memory with live targets exceeds when a chunk begins: what counts by growing would otherwise end in numbers that are none. It
+/// leaves room for 16 tokens that each multiply a row by 2.8 before the squares of what is read overflow in single precision. A count that grows by
+/// 1.7 a symbol is at it after 52 of them; of strings of 100 symbols a bound of 1e4 left almost no count (`tests/benches/README.md`).
 pub const LONGEST_ROW: f64 = 1e12;
 
 /// Boxes of a head; the last one is the memory.
@@ -116,11 +113,11 @@ impl SelfModifying {
         }
     }
 
-    /// What a box aims at, and its decay where the memory has this one.
-    pub(super) fn manner<T: Real>(&self, n: usize, decay: T) -> (Targets, T) {
+    /// What box `n` aims at, and whether it forgets: in one place for the chunked form and for decoding.
+    pub(super) const fn manner(&self, n: usize) -> Manner {
         match self.targets {
-            Targets::Live if n != MEMORY => (Targets::OwnUnit, T::one()),
-            targets => (targets, decay),
+            Targets::Live if n != MEMORY => Manner { targets: Targets::OwnUnit, fades: false },
+            targets => Manner { targets, fades: true },
         }
     }
 
@@ -128,6 +125,14 @@ impl SelfModifying {
     pub fn changing(&self) -> std::ops::Range<usize> {
         if self.adaptive { 0..BOXES } else { MEMORY..BOXES }
     }
+}
+
+/// What boxes that learn alike have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Manner {
+    pub(super) targets: Targets,
+    /// Whether what was learned decays.
+    pub(super) fades: bool,
 }
 
 /// The boxes of a stream.
@@ -142,6 +147,7 @@ pub struct State<M> {
 }
 
 /// What a segment's tokens say about learning.
+#[derive(Clone)]
 struct Lesson<M> {
     k: M,
     v: M,
@@ -155,7 +161,7 @@ struct Lesson<M> {
 /// How some of the boxes take a lesson.
 struct Course<M> {
     lesson: Lesson<M>,
-    targets: Targets,
+    manner: Manner,
     /// What the live matrices are asked, token by token, in the course of a write: the key that is erased, and with live targets what they are asked for those.
     asked: M,
     /// Decayed products of what is asked with keys.
@@ -189,11 +195,13 @@ impl Program for SelfModifying {
             let tokens = [&x[0][0], &x[0][1], &x[0][2], &x[1][0], &x[1][1]].map(|part| a.slice(part, from, to));
             let q = a.normalized(&tokens[0]);
             let lesson = self.lesson(a, &tokens, &x[2], &state.snapshot);
-            let others = (self.adaptive && self.targets == Targets::Live)
-                .then(|| self.course(a, Targets::OwnUnit, lesson.without_decay(a)));
-            let memory = self.course(a, self.targets, lesson);
+            let mut courses: Vec<Course<A::M>> = Vec::new();
             for n in self.changing() {
-                let course = others.as_ref().filter(|_| n != MEMORY).unwrap_or(&memory);
+                // Boxes that learn in the same manner stand beside each other, and share what does not depend on their state.
+                if courses.last().is_none_or(|course| course.manner != self.manner(n)) {
+                    courses.push(self.course(a, self.manner(n), &lesson));
+                }
+                let course = &courses[courses.len() - 1];
                 let step = match x[2].get(SHARES + n) {
                     Some(logit) if n != MEMORY => a.by(&course.lesson.step, &a.map(logit, Map::Sigmoid)),
                     _ => course.lesson.step.clone(),
@@ -228,8 +236,9 @@ impl<M: Clone> Lesson<M> {
 }
 
 /// Rows `x / sqrt(1 + |x|² / longest²)`: short ones as they are, none longer than that.
-fn within<A: Algebra>(a: &A, rows: &A::M, longest: f64) -> A::M {
-    a.scale(&a.shrunk(rows, longest * longest), longest)
+pub(super) fn within<A: Algebra>(a: &A, rows: &A::M, longest: f64) -> A::M {
+    // Divided first: squares of long rows are no numbers in single precision.
+    a.scale(&a.shrunk(&a.scale(rows, longest.recip()), 1.0), longest)
 }
 
 /// What one layer of a box gets: `S_t = α S_{t-1} + xᵀ u`.
@@ -262,30 +271,31 @@ impl SelfModifying {
         Lesson { k, v, step, gamma, before }
     }
 
-    fn course<A: Algebra>(&self, a: &A, targets: Targets, mut lesson: Lesson<A::M>) -> Course<A::M> {
-        if targets == Targets::Live {
+    fn course<A: Algebra>(&self, a: &A, manner: Manner, lesson: &Lesson<A::M>) -> Course<A::M> {
+        let mut lesson = if manner.fades { lesson.clone() } else { lesson.without_decay(a) };
+        if manner.targets == Targets::Live {
             lesson.v = within(a, &lesson.v, LONGEST_VALUE);
         }
         let l = &lesson;
-        let asked = match (targets, self.objective) {
+        let asked = match (manner.targets, self.objective) {
             (Targets::Live, Objective::Alignment) => a.sub(&l.k, &l.v),
             (Targets::Live, Objective::Distance) => a.sub(&a.scale(&l.k, 2.0), &l.v),
             _ => l.k.clone(),
         };
         let alike = a.times(&a.decays(&l.before, &l.gamma, true), &a.mul_t(&asked, &l.k));
-        Course { lesson, targets, asked, alike }
+        Course { lesson, manner, asked, alike }
     }
 
     /// The gradients' error at the output: `M(k) - v̂`, or `-v̂`.
     fn error<A: Algebra>(&self, a: &A, course: &Course<A::M>, snapshot: &[A::M]) -> A::M {
         let l = &course.lesson;
-        let target = match course.targets {
+        let target = match course.manner.targets {
             Targets::Own => Self::say(a, snapshot, &l.v),
             Targets::OwnUnit => a.normalized(&Self::say(a, snapshot, &l.v)),
             // What the live matrix adds to both is asked in the course of the write.
             Targets::Live | Targets::Value => l.v.clone(),
         };
-        match (self.objective, course.targets) {
+        match (self.objective, course.manner.targets) {
             (Objective::Distance, Targets::Live) => a.sub(&l.k, &target),
             (Objective::Distance, _) => a.sub(&Self::say(a, snapshot, &l.k), &target),
             (Objective::Alignment, _) => a.neg(&target),

@@ -3,7 +3,7 @@
 //! They follow the definitions, not the chunked forms, and are what those are held against in `f64`.
 
 use super::{
-    hope::{BOXES, BoxKind, LONGEST_ROW, LONGEST_VALUE, MEMORY, Objective, SelfModifying, Targets},
+    hope::{BOXES, BoxKind, LONGEST_ROW, LONGEST_VALUE, MEMORY, Manner, Objective, SelfModifying, Targets},
     titans::Titans,
 };
 use crate::kernels::{
@@ -208,8 +208,10 @@ impl<'a, T: Real> HopeStatics<'a, T> {
 }
 
 /// `x / sqrt(1 + |x|² / longest²)`
-fn shorten<T: Real>(x: &mut [T], longest: f64) {
-    let norm = (dot(x, x) + T::of(longest * longest)).sqrt();
+pub(super) fn shorten<T: Real>(x: &mut [T], longest: f64) {
+    // Divided first: squares of long rows are no numbers in single precision.
+    scale(x, T::of(longest.recip()));
+    let norm = (dot(x, x) + T::one()).sqrt();
     scale(x, T::of(longest) / norm);
 }
 
@@ -253,8 +255,9 @@ impl<T: Real> HopeHead<T> {
         let decay = log_decay(logit, statics.a_log, statics.dt_bias).exponential();
         for n in program.changing() {
             let share = statics.shares.get(n).map_or_else(T::one, |logit| logit.sigmoid());
-            let (targets, decay) = program.manner(n, decay);
-            self.learn(&SelfModifying { targets, ..*program }, n, &k, &v, step * share, decay);
+            let Manner { targets, fades } = program.manner(n);
+            let kept = if fades { decay } else { T::one() };
+            self.learn(&SelfModifying { targets, ..*program }, n, &k, &v, step * share, kept);
         }
         output.copy_from_slice(&say(&self.live[MEMORY], &unit(q)));
         self.filled += 1;

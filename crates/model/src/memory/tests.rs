@@ -6,9 +6,9 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     Input, Program,
     delta::LinearMemory,
-    hope::{BoxKind, Objective, SelfModifying, Targets},
+    hope::{BoxKind, LONGEST_ROW, Objective, SelfModifying, Targets, within},
     per_head::PerHead,
-    recurrent::{HopeHead, HopeStatics, TitansHead},
+    recurrent::{HopeHead, HopeStatics, TitansHead, shorten},
     titans::Titans,
 };
 use crate::{
@@ -290,4 +290,19 @@ fn the_fused_linear_memory_equals_its_program() {
     }
     let program = LinearMemory { key: 4, value: 6, rule: Rule::Gated };
     assert!(worst(&fused, &chunked(&program, &[ready, strengths], 70)) < 1e-12);
+}
+
+/// Squares of such rows are no numbers in single precision, and what is bounded by them would be gone.
+#[test]
+fn a_row_that_doubles_with_every_token_is_held_at_the_bound() {
+    let mut row = vec![3.0_f32, -4.0];
+    for _ in 0..12 {
+        row.iter_mut().for_each(|x| *x *= 65_536.0);
+        let tape = Tape::new();
+        let expected = tape.value(within(&tape, &tape.given(row.clone(), 1, 2), LONGEST_ROW));
+        shorten(&mut row, LONGEST_ROW);
+        assert!(row.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs()), "{row:?}, {expected:?}");
+    }
+    let longest = LONGEST_ROW as f32;
+    assert!((row[0] / (0.6 * longest) - 1.0).abs() < 1e-5 && (row[1] / (-0.8 * longest) - 1.0).abs() < 1e-5, "{row:?}");
 }

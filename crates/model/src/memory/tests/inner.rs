@@ -1,7 +1,10 @@
 //! Inner gradients against differences of the inner losses, and closed forms of models.md, section 1.5. The losses are written anew here, weights as plain
 //! matrices, so that no formula is held against a copy of itself.
 
-use super::{super::hope::MEMORY, *};
+use super::{
+    super::hope::{LONGEST_VALUE, MEMORY},
+    *,
+};
 
 fn silu(z: f64) -> f64 {
     z / (1.0 + (-z).exp())
@@ -143,9 +146,9 @@ fn a_boxs_write_is_the_slope_of_its_loss_and_what_its_key_erases() {
     }
 }
 
-/// No longer than 4.
+/// No longer than [`LONGEST_VALUE`].
 fn short(v: &[f64]) -> Vec<f64> {
-    let norm = (1.0 + v.iter().map(|x| x * x).sum::<f64>() / 16.0).sqrt();
+    let norm = (1.0 + v.iter().map(|x| x * x).sum::<f64>() / LONGEST_VALUE.powi(2)).sqrt();
     v.iter().map(|x| x / norm).collect()
 }
 
@@ -193,7 +196,7 @@ const K: [f64; 4] = [1.0, 0.0, 0.0, 0.0];
 
 /// What [`short`] makes `v` of.
 fn long(v: &[f64]) -> Vec<f64> {
-    let norm = (1.0 - v.iter().map(|x| x * x).sum::<f64>() / 16.0).sqrt();
+    let norm = (1.0 - v.iter().map(|x| x * x).sum::<f64>() / LONGEST_VALUE.powi(2)).sqrt();
     v.iter().map(|x| x / norm).collect()
 }
 
