@@ -6,7 +6,8 @@
 //! * `M₁`, `M₂` and `V` are exponential means. As printed they are sums that nothing ever leaves, so that the rate falls as AdaGrad's does and the first
 //!   gradients weigh as much as the last. Newton-Schulz divides by the norm, so that sum or mean of a chunk makes no difference.
 //! * `V` is off unless asked for. Newton-Schulz has already made the update's scale independent of the gradient's; dividing it by `√V` makes it grow as
-//!   gradients shrink. Where `V` is on, it shapes the update, which keeps its Frobenius norm.
+//!   gradients shrink. Where `V` is on, it shapes the update, which keeps its Frobenius norm, and
+//!   `ε` is a tenth of the root mean square of `√V`.
 //! * The slow update is computed at the end of a chunk and used during the next one, as printed; steps of the chunk and the sum over it are part of the memory.
 //! * Updates of tall matrices are stretched as Muon's are. Vectors are AdamW's, which is what [`super::rule::Matrices`] does with them under every rule.
 
@@ -83,8 +84,9 @@ impl<T: Real> Memory<T> for Scales<T> {
     }
 }
 
-/// Floor of the divisor, as a share of its root mean square.
-const FLOOR: f64 = 1e-8;
+/// Floor of the divisor, as a share of its root mean square. Newton-Schulz moves entries that have no gradient, too: divided by next to nothing they would be
+/// all of an update that keeps its norm.
+const FLOOR: f64 = 0.1;
 
 impl M3Settings {
     /// The fast update, before it is orthogonalized.
