@@ -1,7 +1,7 @@
 //! `nocturne bench peers`: the same work by this program, by PyTorch and by candle, in one run on one machine.
 //!
 //! Decoding is of a Llama-shaped checkpoint with random weights, which all of them read from the same files; training is of small models that begin with the same
-//! weights, and a peer that says something else before the first step is refused. Each program uses as many threads as it does by itself. Programs take turns, so that a machine that
+//! weights. A peer whose logits are others, after the last token or before the first step, is refused. Each program uses as many threads as it does by itself. Programs take turns, so that a machine that
 //! slows down slows all of them down; medians and ranges of the turns are shown. PyTorch cuts the norm of all gradients at once, we that of each parameter; candle computes in f32, because its products in bf16 have no fast path on this kind of machine.
 
 mod checkpoint;

@@ -27,6 +27,9 @@ enum Work {
 struct Measured {
     program: String,
     tokens_per_second: Vec<Option<f64>>,
+    /// Logits of the first sequence after its last token.
+    first_logits: Vec<Option<Vec<f32>>>,
+    rounding: f32,
 }
 
 struct Model {
@@ -54,17 +57,19 @@ impl Model {
         Ok(Tensor::from_vec(all, (batch, tokens), &self.device)?)
     }
 
-    fn read(&self, batch: usize, prompt: usize) -> anyhow::Result<Cache> {
+    /// What was read, and the logits after it.
+    fn read(&self, batch: usize, prompt: usize) -> anyhow::Result<(Cache, Tensor)> {
         let mut cache = self.empty.clone();
-        self.llama.forward(&self.ids(batch, prompt, 0, true)?, 0, &mut cache)?;
-        Ok(cache)
+        let logits = self.llama.forward(&self.ids(batch, prompt, 0, true)?, 0, &mut cache)?;
+        Ok((cache, logits))
     }
 
-    fn generate(&self, cache: &mut Cache, batch: usize, prompt: usize, tokens: usize) -> anyhow::Result<()> {
+    fn generate(&self, cache: &mut Cache, batch: usize, prompt: usize, tokens: usize) -> anyhow::Result<Option<Tensor>> {
+        let mut logits = None;
         for n in 0..tokens {
-            self.llama.forward(&self.ids(batch, 1, n, false)?, prompt + n, cache)?;
+            logits = Some(self.llama.forward(&self.ids(batch, 1, n, false)?, prompt + n, cache)?);
         }
-        Ok(())
+        Ok(logits)
     }
 }
 
@@ -83,17 +88,26 @@ fn main() -> anyhow::Result<()> {
     let Some(request) = env::args().next_back() else { bail!("give a request") };
     let request: Request = serde_json::from_str(&request).context("reading the request")?;
     let model = Model::load(&request.checkpoint).context("loading the checkpoint")?;
-    let mut figures = Vec::new();
+    let (mut tokens_per_second, mut first_logits) = (Vec::new(), Vec::new());
     for work in &request.works {
-        figures.push(match work {
-            Work::Read { batch, prompt } => Some(rate(batch * prompt, request.seconds, || model.read(*batch, *prompt).map(drop))?),
+        let mut said = None;
+        tokens_per_second.push(match work {
+            Work::Read { batch, prompt } => Some(rate(batch * prompt, request.seconds, || {
+                said = Some(model.read(*batch, *prompt)?.1);
+                Ok(())
+            })?),
             Work::Generate { batch, prompt, tokens } => {
-                let read = model.read(*batch, *prompt)?;
-                Some(rate(batch * tokens, request.seconds, || model.generate(&mut read.clone(), *batch, *prompt, *tokens))?)
+                let (read, _) = model.read(*batch, *prompt)?;
+                Some(rate(batch * tokens, request.seconds, || {
+                    said = model.generate(&mut read.clone(), *batch, *prompt, *tokens)?;
+                    Ok(())
+                })?)
             }
             Work::Train {} => None,
         });
+        first_logits.push(said.map(|logits| logits.get(0)?.to_vec1()).transpose()?);
     }
-    println!("{}", serde_json::to_string(&Measured { program: "candle 0.11, float32".into(), tokens_per_second: figures })?);
+    let program = "candle 0.11, float32".into();
+    println!("{}", serde_json::to_string(&Measured { program, tokens_per_second, first_logits, rounding: f32::EPSILON })?);
     Ok(())
 }

@@ -59,15 +59,16 @@ impl Ours {
         Ok(Measured { program, tokens_per_second, first_logits, rounding: f64::from(f32::EPSILON) })
     }
 
-    /// Tokens a second, and of a model that is trained what it says before the first step.
+    /// Tokens a second, and what the model says to the first sequence: after its last token, or before the first step where it is trained.
     fn work(&self, work: &Work, least: Duration) -> anyhow::Result<(f64, Option<Vec<f32>>)> {
         let mut decoder = Decoder::new(&self.base);
+        let mut logits = Vec::new();
         let figure = match work {
             Work::Read { batch, prompt } => rate(batch * prompt, least, || {
-                self.read(&mut decoder, *batch, *prompt);
+                (_, logits) = self.read(&mut decoder, *batch, *prompt);
             }),
             Work::Generate { batch, prompt, tokens } => {
-                let read = self.read(&mut decoder, *batch, *prompt);
+                let (read, _) = self.read(&mut decoder, *batch, *prompt);
                 rate_of(
                     batch * tokens,
                     least,
@@ -76,26 +77,31 @@ impl Ours {
                         for n in 0..*tokens {
                             let mut step: Vec<_> =
                                 states.iter_mut().map(|state| StepInput { state, token: self.token(n, 0) }).collect();
-                            decoder.step(&self.weights, &mut step);
+                            let said = decoder.step(&self.weights, &mut step);
+                            if n + 1 == *tokens {
+                                logits = said[..said.len() / batch].to_vec();
+                            }
                         }
                     },
                 )
             }
             Work::Train { .. } => return train(work, least),
         };
-        Ok((figure, None))
+        Ok((figure, Some(logits)))
     }
 
     fn token(&self, n: usize, salt: usize) -> u32 {
         token(n, salt, self.base.config().vocab)
     }
 
-    fn read(&self, decoder: &mut Decoder, batch: usize, prompt: usize) -> Vec<SessionState> {
+    /// States after prompts, and logits after the first of them.
+    fn read(&self, decoder: &mut Decoder, batch: usize, prompt: usize) -> (Vec<SessionState>, Vec<f32>) {
         let mut states: Vec<SessionState> = (0..batch).map(|_| SessionState::new(&self.base)).collect();
         let prompts: Vec<Vec<u32>> = (0..batch).map(|salt| (0..prompt).map(|n| self.token(n, salt)).collect()).collect();
         let mut pieces: Vec<Piece<'_>> = states.iter_mut().zip(&prompts).map(|(state, tokens)| Piece { state, tokens }).collect();
-        decoder.prefill_many(&self.weights, &mut pieces);
-        states
+        let said = decoder.prefill_many(&self.weights, &mut pieces);
+        let logits = said[..said.len() / batch].to_vec();
+        (states, logits)
     }
 }
 

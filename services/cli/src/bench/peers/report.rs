@@ -10,7 +10,7 @@ use crate::{failure::refused, machine::Machine, output};
 pub(super) struct Measured {
     pub program: String,
     pub tokens_per_second: Vec<Option<f64>>,
-    /// What models that are trained say before the first step, from weights that all programs share; empty where nothing is trained.
+    /// What models say from weights that all programs share: to the first sequence after its last token, or before the first step where they are trained.
     #[serde(default)]
     pub first_logits: Vec<Option<Vec<f32>>>,
     /// The relative error of its numbers.
@@ -66,7 +66,7 @@ pub(super) struct Report {
     seconds: u64,
     works: Vec<Work>,
     programs: Vec<Program>,
-    /// What models of the first program say before the first step.
+    /// What models of the first program say.
     #[serde(skip)]
     first_logits: Vec<Option<Vec<f32>>>,
 }
@@ -80,19 +80,25 @@ impl Report {
     /// Takes a turn.
     ///
     /// # Errors
-    /// When a model of a program says something else before it is trained than that of the first one: it does other work.
+    /// When a model of a program says something else than that of the first one: it does other work.
     pub(super) fn add(&mut self, measured: Measured) -> anyhow::Result<()> {
         if self.programs.is_empty() {
             self.first_logits.clone_from(&measured.first_logits);
         }
         for (n, (work, ours)) in self.works.iter().zip(&self.first_logits).enumerate() {
             let Some(ours) = ours else { continue };
-            let trained = measured.tokens_per_second.get(n).is_some_and(Option::is_some);
-            let theirs = measured.first_logits.get(n).and_then(Option::as_deref);
-            let apart = theirs.map_or(if trained { f64::INFINITY } else { 0.0 }, |theirs| apart(ours, theirs));
+            let does_it = measured.tokens_per_second.get(n).is_some_and(Option::is_some);
+            let (program, theirs) = (&measured.program, measured.first_logits.get(n).and_then(Option::as_deref));
+            let Some(theirs) = theirs else {
+                if !does_it {
+                    continue;
+                }
+                let what = format!("{}: {program} does not say which logits it came to", work.name());
+                return Err(refused(what, "build it again from this repository"));
+            };
+            let apart = apart(ours, theirs);
             if apart > SAME.max(ROUNDINGS * measured.rounding) {
-                let program = &measured.program;
-                let what = format!("{}: before the first step {program} is off by {apart:.1e} of the largest logit", work.name());
+                let what = format!("{}: the logits of {program} are off by {apart:.1e} of the largest", work.name());
                 return Err(refused(what, "its equations are others; correct them before its speed is compared"));
             }
         }
@@ -156,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_begins_with_other_logits_is_refused() {
+    fn a_program_that_comes_to_other_logits_is_refused() {
         let mut report = report();
         let both = [Some(1.0); 2];
         report.add(turn("nocturne", both, Some([2.0, -4.0]))).expect("taken");
@@ -164,9 +170,13 @@ mod tests {
         report.add(turn("decodes only", [Some(1.0), None], None)).expect("taken");
         let rounded = Measured { rounding: 8e-3, ..turn("rounds", both, Some([2.2, -4.0])) };
         report.add(rounded).expect("the same, as numbers of three digits are");
-        for other in [Some([2.01, -4.0]), Some([f32::NAN, -4.0]), None] {
+        for (other, why) in [
+            (Some([2.01, -4.0]), "the logits of other are off"),
+            (Some([f32::NAN, -4.0]), "the logits of other are off"),
+            (None, "other does not say which logits"),
+        ] {
             let refused = report.add(turn("other", both, other)).expect_err("other work");
-            assert!(refused.chain().any(|cause| cause.to_string().contains("before the first step other is off")), "{refused:?}");
+            assert!(refused.chain().any(|cause| cause.to_string().contains(why)), "{refused:?}");
         }
     }
 }

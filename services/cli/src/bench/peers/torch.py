@@ -32,13 +32,14 @@ class Decoding:
     @torch.inference_mode()
     def read(self, batch, prompt):
         ids = torch.tensor([[token(n, salt, self.vocab) for n in range(prompt)] for salt in range(batch)])
-        return self.model(ids, use_cache=True, logits_to_keep=1).past_key_values
+        return self.model(ids, use_cache=True, logits_to_keep=1)
 
     @torch.inference_mode()
-    def generate(self, past, batch, tokens):
+    def generate(self, said, batch, tokens):
         for n in range(tokens):
             ids = torch.full((batch, 1), token(n, 0, self.vocab))
-            past = self.model(ids, past_key_values=past, use_cache=True, logits_to_keep=1).past_key_values
+            said = self.model(ids, past_key_values=said.past_key_values, use_cache=True, logits_to_keep=1)
+        return said
 
 
 class Attention(nn.Module):
@@ -186,29 +187,29 @@ def measure(work, decoding):
     if decoding[0] is None:
         decoding[0] = Decoding()
     batch, prompt = work["batch"], work["prompt"]
+    first = lambda said: said.logits[0, -1].float().tolist()
     if work["do"] == "read":
-        return rate(batch * prompt, lambda: decoding[0].read(batch, prompt))
-    tokens, length = work["tokens"], prompt
+        return rate(batch * prompt, lambda: decoding[0].read(batch, prompt)), first(decoding[0].read(batch, prompt))
+    tokens = work["tokens"]
 
     def generate():
-        past = decoding[0].read(batch, prompt)
+        read = decoding[0].read(batch, prompt)
         begun = time.perf_counter()
-        decoding[0].generate(past, batch, tokens)
+        decoding[0].generate(read, batch, tokens)
         return time.perf_counter() - begun
 
-    generate()
+    said = first(decoding[0].generate(decoding[0].read(batch, prompt), batch, tokens))
     begun, seconds, runs = time.perf_counter(), 0.0, 0
     while time.perf_counter() - begun < 2 * REQUEST["seconds"]:
         seconds += generate()
         runs += 1
-    return batch * tokens * runs / seconds
+    return batch * tokens * runs / seconds, said
 
 
 decoding = [None]
 figures, logits = [], []
 for work in REQUEST["works"]:
-    figure = measure(work, decoding)
-    figure, first = figure if isinstance(figure, tuple) else (figure, None)
+    figure, first = measure(work, decoding)
     figures.append(figure)
     logits.append(first)
 import importlib.metadata as metadata
