@@ -3,6 +3,8 @@
 //! [`TINY`] is for two cores and minutes: recall over numbers of pairs, state tracking, memorization and fuzzy recall at the sizes at which architectures
 //! are known to part, the others reduced in length. [`PUBLISHED`] has the sizes of the papers.
 
+use serde::Serialize;
+
 use crate::{
     language::{Language, LanguageSettings},
     mad::{CompressionSettings, CopyingSettings, FuzzySettings, MemorizationSettings, RecallSettings},
@@ -69,6 +71,53 @@ pub const PUBLISHED: [Entry; 13] = [
     entry("niah-ruler", "RULER niah_single_1, 4 to 16 thousand tokens", || ruler(Haystack::Noise)),
     entry("niah-needles-ruler", "RULER niah_multikey_2, 4 to 16 thousand tokens", || ruler(Haystack::Needles)),
 ];
+
+/// Tasks of [`TINY`] that are named together.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Group {
+    /// The name.
+    pub name: &'static str,
+    /// What they are, in a few words.
+    pub about: &'static str,
+    /// Their names.
+    pub tasks: &'static [&'static str],
+}
+
+/// Groups, none of which has the name of a task.
+pub const GROUPS: [Group; 3] = [
+    Group {
+        name: "mad",
+        about: "the six of MAD, shorter for two cores; at their published sizes they end in -mad",
+        tasks: &["recall", "noisy-recall", "fuzzy-recall", "copying", "memorization", "compression"],
+    },
+    Group {
+        name: "languages",
+        about: "the formal languages",
+        tasks: &["parity", "aa", "abab", "anbn", "anbncn", "shuffle2", "shuffle2-crossing"],
+    },
+    Group {
+        name: "suite",
+        about: "recall of pairs, the six of MAD, parity, counters and a needle in noise",
+        tasks: &[
+            "mqar",
+            "recall",
+            "noisy-recall",
+            "fuzzy-recall",
+            "copying",
+            "memorization",
+            "compression",
+            "parity",
+            "anbn",
+            "anbncn",
+            "niah",
+        ],
+    },
+];
+
+/// The tasks that a name stands for: those of a group, or the one of that name, which there may not be.
+pub fn named(name: &str) -> Vec<&str> {
+    GROUPS.iter().find(|group| group.name == name).map_or_else(|| vec![name], |group| group.tasks.to_vec())
+}
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
@@ -166,6 +215,20 @@ mod tests {
             assert!(!task.example(Part::Test(0), 1, 0).aims.is_empty());
         }
         assert_eq!(find("no such task"), None);
+    }
+
+    #[test]
+    fn groups_consist_of_tasks_and_are_none() {
+        for group in GROUPS {
+            let tiny = |task: &&str| TINY.iter().any(|entry| entry.name == *task);
+            assert!(find(group.name).is_none() && group.tasks.iter().all(tiny), "{}", group.name);
+            assert_eq!(named(group.name), group.tasks);
+        }
+        let names: HashSet<_> = GROUPS.iter().map(|group| group.name).collect();
+        assert_eq!(names.len(), GROUPS.len());
+        let languages = TINY.iter().filter(|entry| matches!(entry.setup().settings, TaskSettings::Language(_)));
+        assert_eq!(named("languages"), languages.map(|entry| entry.name).collect::<Vec<_>>());
+        assert_eq!(named("mqar"), ["mqar"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ Examples:
   nocturne rollback                          serve the generation before this one again
   nocturne lake audit -o json                prove that every record was sealed exactly once
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate rejected the candidate, an audit or a doctor found\nsomething, a bound was missed, or something is left to a later run; 130 a second Ctrl-C.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate rejected the candidate, an audit or a doctor found\nsomething, a bound was missed, or something is left to a later run; 130 after a second Ctrl-C.";
 
 /// Models that learn overnight.
 #[derive(Debug, Parser)]
@@ -83,7 +83,7 @@ pub(crate) enum Command {
     /// List and inspect generations
     #[command(subcommand, after_help = "Examples:\n  nocturne generations list\n  nocturne generations show 1")]
     Generations(commands::generations::GenerationsCommand),
-    /// Serve a newer generation
+    /// Serve a generation, by its number
     Promote(commands::promote::PromoteArgs),
     /// Serve an older generation again
     Rollback(commands::promote::RollbackArgs),
@@ -98,7 +98,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  nocturne doctor kafka --config nocturne.toml\n  nocturne doctor store --store s3://bucket/folder"
     )]
     Doctor(commands::doctor::DoctorCommand),
-    /// Measure speed on this machine
+    /// Measure speed on this machine, and architectures against each other
     Bench(Box<bench::BenchArgs>),
     /// Print a completion script for a shell
     #[command(after_help = "Example: nocturne completions bash > ~/.local/share/bash-completion/completions/nocturne")]

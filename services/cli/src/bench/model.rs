@@ -20,16 +20,18 @@ mod store;
 mod tables;
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, Read},
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
+use nocturne_kit::display::Elapsed;
 use nocturne_model::DeviceName;
 use nocturne_synthetic::{Task, catalog};
 use nocturne_wire::Sha256Hex;
@@ -52,6 +54,7 @@ const EXAMPLES: &str = "\
 Examples:
   nocturne bench model
   nocturne bench model --task mqar,parity --mixer hope,titans --seeds 5 --minutes 4
+  nocturne bench model --task mad --mixer hope,gated-delta,attention --minutes 0.5
   nocturne bench model --task mqar-zoology-256 --steps 20000 --minutes 600 --out zoology
   nocturne bench model --task anbn --mixer hope-live,attention --rate 4.6e-4,2.2e-3 --weight-decay 0.1
   nocturne bench model --speed
@@ -76,7 +79,7 @@ const TASKS: [&str; 6] = ["mqar", "parity", "aa", "anbn", "memorization", "fuzzy
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ModelArgs {
-    /// Tasks; those that part architectures within minutes unless given
+    /// Tasks, or groups of them (mad, languages, suite), each once; those that part architectures within minutes unless given
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = task_names(), hide_possible_values = true)]
     task: Vec<String>,
     /// Architectures; all unless given
@@ -88,7 +91,7 @@ pub(crate) struct ModelArgs {
     /// Runs of each, with data and weights of their own
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// Minutes that a run trains
+    /// Minutes that a run trains; each learning rate is tried with half of that before
     #[arg(long, value_name = "MINUTES", default_value_t = 2.0, value_parser = minutes)]
     minutes: f64,
     /// Steps that a run trains, if they are done earlier than the minutes
@@ -124,7 +127,9 @@ pub(crate) struct ModelArgs {
 }
 
 fn task_names() -> impl TypedValueParser<Value = String> {
-    PossibleValuesParser::new(catalog::all().map(|entry| PossibleValue::new(entry.name).help(entry.about)))
+    let tasks = catalog::all().map(|entry| PossibleValue::new(entry.name).help(entry.about));
+    let groups = catalog::GROUPS.iter().map(|group| PossibleValue::new(group.name).help(group.about));
+    PossibleValuesParser::new(tasks.chain(groups))
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
@@ -153,13 +158,14 @@ impl ModelArgs {
         let names: Vec<&str> = match self.task.as_slice() {
             [] if self.speed => Vec::new(),
             [] => TASKS.to_vec(),
-            given => given.iter().map(String::as_str).collect(),
+            given => given.iter().flat_map(|name| catalog::named(name)).collect(),
         };
         let task = |name: &str| {
             let setup = catalog::find(name).ok_or_else(|| refused(format!("there is no task {name}"), "see --list"))?;
             Ok(Task::new(name, setup)?)
         };
-        names.into_iter().map(task).collect()
+        let mut seen = HashSet::new();
+        names.into_iter().filter(|name| seen.insert(*name)).map(task).collect()
     }
 
     /// The architectures that are asked for, each once.
@@ -195,6 +201,7 @@ pub(super) async fn run(global: &Global, args: ModelArgs) -> anyhow::Result<Outc
     }
     let format = global.format;
     tokio::task::spawn_blocking(move || {
+        args.device.open().advise("opening the device that models are trained on", "without --device it is flex, the CPU")?;
         let own = args.mixers.as_deref().map(architectures::read_own).transpose()?.unwrap_or_default();
         let architectures = architectures::all(args.size, own, args.device, args.weight_decay);
         let begun = Instant::now();
@@ -239,10 +246,19 @@ struct Surroundings<'a> {
 /// Measures what is missing, and writes and returns the report.
 fn measure(args: &ModelArgs, architectures: &dyn Architectures, surroundings: &Surroundings<'_>) -> anyhow::Result<Report> {
     let (tasks, mixers) = (args.tasks()?, args.mixers(&architectures.names())?);
-    let store = Store::open(&args.out, args.again)?;
     let (policy, budget) = (Policy { rates: args.rates()?, ..Policy::default() }, args.budget());
+    let store = Store::open(&args.out, args.again)?;
     let Surroundings { program, clock, tell } = *surroundings;
     let harness = Harness { architectures, policy: &policy, budget, store: &store, program, clock, tell };
+    if !tasks.is_empty() {
+        let rows = tasks.len() * mixers.len();
+        let longest = Duration::try_from_secs_f64(rows as f64 * policy.longest(budget, args.seeds)).unwrap_or(Duration::MAX);
+        tell(&format!(
+            "{} to measure: up to {} of training, and what scoring takes",
+            output::counted(rows, "row"),
+            Elapsed(longest)
+        ));
+    }
     let mut sweep = harness.sweep(&tasks, &mixers, args.seeds);
     if args.speed {
         sweep.merge(harness.speeds(&mixers, &args.context));

@@ -11,6 +11,8 @@
 use nocturne_synthetic::Tally;
 use serde::{Deserialize, Serialize};
 
+use super::learner::Budget;
+
 /// What all runs of a sweep have in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Policy {
@@ -82,6 +84,11 @@ impl Policy {
         let past = ((spent - self.warm_up) / (1.0 - self.warm_up)).clamp(0.0, 1.0);
         let fallen = f64::midpoint(1.0, (std::f64::consts::PI * past).cos());
         highest * (self.floor + (1.0 - self.floor) * risen * fallen)
+    }
+
+    /// Seconds that one architecture trains on one task at most.
+    pub(super) fn longest(&self, budget: Budget, seeds: u64) -> f64 {
+        budget.seconds * (self.rates.len() as f64 * self.tuning_share + seeds as f64)
     }
 
     /// Examples of a batch of sequences that long.

@@ -1,8 +1,8 @@
 //! Tables for people.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use nocturne_kit::display::Bytes;
+use nocturne_kit::display::{Bytes, Elapsed};
 use nocturne_synthetic::{Scored as Counted, Separation, catalog as tasks};
 use serde::Serialize;
 
@@ -20,7 +20,11 @@ pub(super) fn catalog(catalog: &Catalog) -> String {
     for (name, about) in &catalog.tasks {
         table.add_row([name, about]);
     }
-    format!("{table}\nArchitectures: {}", catalog.mixers.join(", "))
+    let mut groups = output::table(["group", "what it is", "tasks"]);
+    for group in &catalog.groups {
+        groups.add_row([group.name, group.about, &group.tasks.join(", ")]);
+    }
+    format!("{table}\n{groups}\nArchitectures: {}", catalog.mixers.join(", "))
 }
 
 /// What there is to measure.
@@ -28,6 +32,8 @@ pub(super) fn catalog(catalog: &Catalog) -> String {
 pub(super) struct Catalog {
     /// Names, and what is asked.
     pub(super) tasks: BTreeMap<&'static str, &'static str>,
+    /// Tasks that are named together.
+    pub(super) groups: Vec<tasks::Group>,
     /// Names.
     pub(super) mixers: Vec<String>,
 }
@@ -35,7 +41,8 @@ pub(super) struct Catalog {
 impl Catalog {
     /// Every task, with these architectures.
     pub(super) fn of(mixers: Vec<String>) -> Self {
-        Self { tasks: tasks::all().map(|entry| (entry.name, entry.about)).collect(), mixers }
+        let tasks = tasks::all().map(|entry| (entry.name, entry.about)).collect();
+        Self { tasks, groups: tasks::GROUPS.to_vec(), mixers }
     }
 }
 
@@ -58,9 +65,9 @@ fn how(policy: &Policy, budget: Budget) -> String {
     let rates: Vec<_> = policy.rates.iter().map(|rate| format!("{rate:e}")).collect();
     let steps = budget.steps.map_or_else(String::new, |steps| format!(", at most {steps} steps"));
     format!(
-        "Every architecture: {:.0} s of training a run{steps}. Learning rate: the best of {} on the validation stream, which shares no data with test, each tried with \
+        "Every architecture: {} of training a run{steps}. Learning rate: the best of {} on the validation stream, which shares no data with test, each tried with \
          {} of a run; one for all seeds.\nAccuracy: mean over seeds ± half of its 95 % interval (Student's t), below it the median and the range.",
-        budget.seconds,
+        Elapsed(Duration::try_from_secs_f64(budget.seconds).unwrap_or(Duration::MAX)),
         rates.join(", "),
         output::percent(policy.tuning_share),
     )
@@ -152,6 +159,7 @@ mod tests {
     fn every_task_is_listed_with_what_it_asks() {
         let listed = catalog(&Catalog::of(vec!["hope".to_owned()]));
         assert!(listed.ends_with("Architectures: hope"), "{listed}");
+        assert!(tasks::GROUPS.iter().all(|group| listed.contains(group.about)), "{listed}");
         assert!(tasks::all().all(|entry| listed.contains(entry.name)), "{listed}");
     }
 
@@ -159,7 +167,7 @@ mod tests {
     fn the_table_says_how_learning_rates_were_chosen() {
         let told = how(&Policy::default(), Budget { seconds: 120.0, steps: Some(500) });
         assert!(
-            told.contains("120 s of training a run, at most 500 steps") && told.contains("best of 4.6e-4, 2.2e-3, 1e-2"),
+            told.contains("2 min 00 s of training a run, at most 500 steps") && told.contains("best of 4.6e-4, 2.2e-3, 1e-2"),
             "{told}"
         );
         assert!(told.contains("shares no data with test") && told.contains("50.0 % of a run"), "{told}");
