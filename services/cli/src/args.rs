@@ -16,7 +16,7 @@ Examples:
   nocturne rollback                          serve the generation before this one again
   nocturne lake audit -o json                prove that every record was sealed exactly once
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate rejected the candidate, an audit or a doctor found\nsomething, a bound was missed, or something is left to a later run; 130 after a second Ctrl-C.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate rejected the candidate, an audit or a doctor found\nsomething, a bound was missed, or something is left to a later run; 130 after Ctrl-C, of a server after the second.";
 
 /// Models that learn overnight.
 #[derive(Debug, Parser)]

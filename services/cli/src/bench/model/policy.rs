@@ -116,6 +116,12 @@ mod tests {
     }
 
     #[test]
+    fn an_architecture_takes_its_runs_and_half_of_one_for_every_rate() {
+        let budget = Budget { seconds: 120.0, steps: None };
+        assert!((Policy::default().longest(budget, 3) - 540.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn the_most_accurate_rate_is_kept_then_the_one_of_the_least_loss() {
         let rate = |all: &[Tried]| best(all).map(|tried| tried.rate);
         assert_eq!(rate(&[tried(1.0, 0.5, Some(0.1)), tried(2.0, 0.6, Some(9.0))]), Some(2.0));

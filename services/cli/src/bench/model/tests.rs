@@ -132,6 +132,13 @@ fn measured(args: &ModelArgs, architectures: &Pretended) -> anyhow::Result<Repor
 }
 
 #[test]
+fn a_group_stands_for_its_tasks_and_none_is_measured_twice() {
+    let args = parsed(&["--task", "recall,mad,recall"]).expect("sound");
+    let names: Vec<_> = args.tasks().expect("known").iter().map(|task| task.name().to_owned()).collect();
+    assert_eq!(names, catalog::named("mad"));
+}
+
+#[test]
 fn what_another_build_measured_is_measured_again() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().to_str().expect("UTF-8");
